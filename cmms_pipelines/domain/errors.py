@@ -1,0 +1,13 @@
+"""Exceptions for when the world is wrong; a wrong record is a value (see `domain.rejections`), never an exception."""
+
+
+class CmmsError(Exception):
+    """Base of every error that this project raises on purpose; its message is fit for an operator to read."""
+
+
+class TransientError(CmmsError):
+    """The same attempt may succeed later: time-outs, throttling, a server that is down or restarting."""
+
+
+class PermanentError(CmmsError):
+    """The same attempt will fail again until somebody changes something: credentials, configuration, a contract."""
