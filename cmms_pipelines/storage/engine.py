@@ -1,0 +1,128 @@
+"""Where the two databases are, and engines on them.
+
+What belongs here: addresses (embedded or given), the one engine per process, creating a missing database.
+What does not: SQL of the product.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import orjson
+import psycopg
+import sqlalchemy as sa
+from psycopg import sql
+from pydantic import SecretStr
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from cmms_pipelines.domain.errors import PermanentError, TransientError
+from cmms_pipelines.settings import Settings
+from cmms_pipelines.storage import embedded
+
+CMMS_DATABASE = "cmms"
+DAGSTER_DATABASE = "dagster"
+CONNECT_TIMEOUT_S = 10
+SESSION = "-c timezone=UTC -c search_path=public"  # a user named like our schema would else find it first
+
+
+@dataclass(frozen=True)
+class Databases:
+    """The libpq URLs (`postgresql://`, no driver) of our database and of Dagster's; they hold passwords: never log them."""
+
+    cmms: str
+    dagster: str
+
+
+def locate(settings: Settings) -> Databases:
+    """Return both addresses, starting the embedded server for each one that the environment does not give.
+
+    Raises:
+        PermanentError: an address in the environment is no PostgreSQL URL, or the embedded server cannot run here.
+    """
+    given = {
+        CMMS_DATABASE: _given(settings.database_url, "CMMS_DATABASE_URL"),
+        DAGSTER_DATABASE: _given(settings.dagster_database_url, "DAGSTER_DATABASE_URL"),
+    }
+    if not all(given.values()):
+        server = embedded.ensure_running(settings.home)
+        given = {name: address or server.url(name) for name, address in given.items()}
+    return Databases(cmms=str(given[CMMS_DATABASE]), dagster=str(given[DAGSTER_DATABASE]))
+
+
+def with_driver(address: str, driver: str) -> str:
+    """Return `address` with its SQLAlchemy driver named: `psycopg` for our code, `psycopg2` for Dagster's storage."""
+    return make_url(address).set(drivername=f"postgresql+{driver}").render_as_string(hide_password=False)
+
+
+def ensure_database(address: str) -> None:
+    """Create the database that `address` names if the server does not have it.
+
+    Raises:
+        TransientError: the server does not answer.
+        PermanentError: it refuses us, or the database is missing and we may not create it.
+    """
+    name = make_url(address).database or CMMS_DATABASE
+    try:
+        with psycopg.connect(address, connect_timeout=CONNECT_TIMEOUT_S):
+            return
+    except psycopg.OperationalError as error:
+        if "does not exist" not in str(error):
+            raise _unreachable(address, error) from error
+    try:
+        admin = make_url(address).set(database="postgres").render_as_string(hide_password=False)
+        with psycopg.connect(admin, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    except psycopg.errors.DuplicateDatabase:
+        return
+    except psycopg.Error as error:
+        raise PermanentError(
+            f"The database {name!r} does not exist on {_where(address)} and could not be created: {_line(error)}"
+        ) from error
+
+
+def make_engine(address: str, **options: int) -> sa.Engine:
+    """Return an engine on `address` through psycopg 3, its sessions in UTC and its connections checked before use."""
+    return sa.create_engine(
+        with_driver(address, "psycopg"),
+        pool_pre_ping=True,
+        json_serializer=lambda value: orjson.dumps(value, default=str).decode(),
+        json_deserializer=orjson.loads,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "options": SESSION,
+            "application_name": "cmms-pipelines",
+        },
+        **options,
+    )
+
+
+@lru_cache(maxsize=4)
+def shared_engine(address: str) -> sa.Engine:
+    """Return this process's one pooled engine on `address`."""
+    return make_engine(address, pool_size=8, max_overflow=8)
+
+
+def _given(address: SecretStr | None, variable: str) -> str | None:
+    if address is None:
+        return None
+    try:
+        url = make_url(address.get_secret_value())
+    except ArgumentError as error:
+        raise PermanentError(f"{variable} is no URL; it looks like postgresql://user:password@host:5432/database.") from error
+    if url.get_backend_name() != "postgresql" or not url.database:
+        raise PermanentError(f"{variable} must name a PostgreSQL database: postgresql://user:password@host:5432/database.")
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _unreachable(address: str, error: psycopg.OperationalError) -> TransientError | PermanentError:
+    kind = PermanentError if "authentication failed" in str(error) else TransientError
+    return kind(f"The database on {_where(address)} does not let us in: {_line(error)}")
+
+
+def _where(address: str) -> str:
+    url: URL = make_url(address)
+    return f"{url.host or 'the local socket'}:{url.port or 5432}"
+
+
+def _line(error: psycopg.Error) -> str:
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__

@@ -1,0 +1,484 @@
+"""The tables of schema `cmms`, in SQLAlchemy Core: the one source of table and column names.
+
+What belongs here: columns, keys, indexes, and the constraints that hold the rules of the domain in the database too.
+What does not: queries (beside their callers), the monthly partitions (`storage.partitions`), and how a database gets here
+(`storage/migrations`; a test holds the two together).
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+SCHEMA = "cmms"
+
+metadata = sa.MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    },
+)
+
+HOURS = sa.Numeric(14, 4)
+SYNC_TYPES = ("plants", "equipment", "running_times", "work_orders", "clean_up")
+SYNC_STATUSES = ("running", "success", "partial", "failed", "cancelled")
+SEVERITIES = ("critical", "error", "warning", "info")
+HOOK_STATUSES = ("pending", "held", "processed", "ignored", "quarantined", "dead_letter")
+
+
+def _id() -> sa.Column[int]:
+    return sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True)
+
+
+def _uuid() -> sa.Column[object]:
+    return sa.Column("id", pg.UUID, primary_key=True, server_default=sa.text("gen_random_uuid()"))
+
+
+def _at(name: str, *, is_optional: bool = False) -> sa.Column[object]:
+    """Return a time column; a required one is set by the database to the start of the transaction."""
+    if is_optional:
+        return sa.Column(name, pg.TIMESTAMP(timezone=True))
+    return sa.Column(name, pg.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()"))
+
+
+def _count(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=False, server_default="0")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> sa.CheckConstraint:
+    return sa.CheckConstraint(f"{column} IN ({', '.join(repr(value) for value in values)})", name=f"{column}_known")
+
+
+plants = sa.Table(
+    "plants",
+    metadata,
+    _id(),
+    sa.Column("plant_code", sa.String(20), nullable=False, unique=True),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("description", sa.Text),
+    sa.Column("time_zone", sa.String(64), nullable=False, server_default="UTC"),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    _at("created_at"),
+    _at("updated_at"),
+    sa.CheckConstraint("plant_code <> '' AND plant_code = btrim(plant_code)", name="plant_code_trimmed"),
+)
+
+equipment_groups = sa.Table(
+    "equipment_groups",
+    metadata,
+    _id(),
+    sa.Column("name", sa.String(100), nullable=False, unique=True),
+    sa.Column("description", sa.Text),
+    sa.Column("classification_rule", pg.JSONB, nullable=False, server_default="{}"),
+    sa.Column("position", sa.Integer, nullable=False, server_default="0", comment="rules are tried in this order"),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    _at("created_at"),
+    _at("updated_at"),
+)
+
+equipment = sa.Table(
+    "equipment",
+    metadata,
+    _id(),
+    sa.Column("equipment_number", sa.String(50), nullable=False, unique=True),
+    sa.Column("plant_id", sa.BigInteger, sa.ForeignKey("cmms.plants.id"), nullable=False, index=True),
+    sa.Column("equipment_group_id", sa.BigInteger, sa.ForeignKey("cmms.equipment_groups.id"), index=True),
+    sa.Column("company_code", sa.String(10)),
+    sa.Column("equipment_description", sa.String(255)),
+    sa.Column("object_number", sa.String(50)),
+    sa.Column("point", sa.String(50)),
+    sa.Column(
+        "attributes",
+        pg.JSONB,
+        nullable=False,
+        server_default="{}",
+        comment="the source's classification fields as they came: EQTYP, EQART, HERST, ...",
+    ),
+    sa.Column("api_created_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    _at("created_at"),
+    _at("updated_at"),
+    sa.CheckConstraint("equipment_number <> '' AND equipment_number = btrim(equipment_number)", name="equipment_number_trimmed"),
+)
+
+equipment_running_times = sa.Table(
+    "equipment_running_times",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), nullable=False),
+    sa.Column("equipment_id", sa.BigInteger, sa.ForeignKey("cmms.equipment.id"), nullable=False),
+    sa.Column("plant_id", sa.BigInteger, sa.ForeignKey("cmms.plants.id"), nullable=False),
+    sa.Column("point", sa.String(50)),
+    sa.Column("date", sa.Date, nullable=False, comment="the business day at the machine, not the UTC day"),
+    sa.Column("date_time", pg.TIMESTAMP(timezone=True)),
+    sa.Column("description", sa.Text),
+    sa.Column("running_hours", HOURS, comment="hours of `days_covered` days; null when the counter went back"),
+    sa.Column("cumulative_hours", HOURS, comment="the counter as read; null when the source gave none"),
+    sa.Column("days_covered", sa.SmallInteger, nullable=False, server_default="1"),
+    sa.Column("company_code", sa.String(10)),
+    sa.Column("equipment_description", sa.String(255)),
+    sa.Column("object_number", sa.String(50)),
+    sa.Column(
+        "readings",
+        pg.JSONB,
+        comment="what each plant reported, by plant code, when more than one did; their sum is running_hours",
+    ),
+    sa.Column("warnings", pg.ARRAY(sa.Text), comment="ids of the rules that this reading met with severity warning"),
+    sa.Column("source", sa.String(100), nullable=False, server_default="external_api"),
+    sa.Column("api_created_at", pg.TIMESTAMP(timezone=True)),
+    _at("created_at"),
+    _at("updated_at"),
+    sa.PrimaryKeyConstraint("equipment_id", "date"),
+    sa.CheckConstraint("running_hours >= 0", name="running_hours_not_negative"),
+    sa.CheckConstraint("running_hours <= 26 * days_covered", name="running_hours_fit_days"),
+    sa.CheckConstraint("cumulative_hours >= 0", name="cumulative_hours_not_negative"),
+    sa.CheckConstraint("running_hours IS NOT NULL OR cumulative_hours IS NOT NULL", name="says_something"),
+    sa.CheckConstraint("days_covered >= 1", name="days_covered_positive"),
+    sa.Index("equipment_running_times_plant_id_date_idx", "plant_id", "date"),
+    sa.Index("equipment_running_times_date_idx", "date", postgresql_using="brin"),
+    postgresql_partition_by="RANGE (date)",
+)
+
+api_sync_logs = sa.Table(
+    "api_sync_logs",
+    metadata,
+    _id(),
+    sa.Column("sync_type", sa.String(30), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False, server_default="running"),
+    sa.Column("scope", pg.JSONB, nullable=False, server_default="{}"),
+    _count("records_processed"),
+    _count("records_success"),
+    _count("records_failed"),
+    _count("records_inserted"),
+    _count("records_updated"),
+    _count("records_unchanged"),
+    _count("records_merged"),
+    _count("records_warned"),
+    sa.Column("stage_seconds", pg.JSONB, nullable=False, server_default="{}"),
+    sa.Column("error_message", sa.Text),
+    _at("sync_started_at"),
+    _at("sync_completed_at", is_optional=True),
+    sa.Column("dagster_run_id", sa.String(64), index=True),
+    _at("created_at"),
+    _at("updated_at"),
+    _one_of("sync_type", SYNC_TYPES),
+    _one_of("status", SYNC_STATUSES),
+    sa.CheckConstraint("records_processed = records_success + records_failed", name="every_record_accounted_for"),
+    sa.CheckConstraint(
+        "records_success = records_inserted + records_updated + records_unchanged + records_merged",
+        name="every_success_accounted_for",
+    ),
+    sa.CheckConstraint("(status = 'running') = (sync_completed_at IS NULL)", name="completed_when_not_running"),
+    sa.Index("api_sync_logs_sync_type_sync_started_at_idx", "sync_type", sa.text("sync_started_at DESC")),
+    sa.Index("api_sync_logs_running_idx", "sync_type", postgresql_where=sa.text("status = 'running'")),
+)
+
+sync_slices = sa.Table(
+    "sync_slices",
+    metadata,
+    _id(),
+    sa.Column(
+        "sync_key",
+        sa.String(200),
+        nullable=False,
+        comment="one sync as the operator sees it: retries of a run share it",
+    ),
+    sa.Column("slice_key", sa.String(500), nullable=False, comment="day and plants of this slice"),
+    sa.Column("sync_type", sa.String(30), nullable=False),
+    sa.Column(
+        "sync_log_id",
+        sa.BigInteger,
+        sa.ForeignKey("cmms.api_sync_logs.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    sa.Column("date", sa.Date),
+    sa.Column("plant_codes", pg.ARRAY(sa.Text), nullable=False, server_default="{}"),
+    sa.Column("counts", pg.JSONB, nullable=False, server_default="{}"),
+    _at("completed_at"),
+    sa.UniqueConstraint("sync_key", "slice_key"),
+    _one_of("sync_type", SYNC_TYPES),
+)
+
+sync_rejections = sa.Table(
+    "sync_rejections",
+    metadata,
+    _id(),
+    sa.Column("sync_type", sa.String(30), nullable=False),
+    sa.Column("record_key", sa.String(300), nullable=False, comment="the record's business key as far as it could be read"),
+    sa.Column("rule", sa.String(100), nullable=False),
+    sa.Column("is_primary", sa.Boolean, nullable=False, comment="the first failure of a record; the others explain it further"),
+    sa.Column("severity", sa.String(20), nullable=False),
+    sa.Column("column_name", sa.String(100)),
+    sa.Column("value", sa.Text),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("payload", sa.JSON, nullable=False, comment="the record as it came; json, not jsonb: nothing in it is changed"),
+    sa.Column("plant_code", sa.String(100)),
+    sa.Column("equipment_number", sa.String(100)),
+    sa.Column("date", sa.Date),
+    sa.Column("status", sa.String(20), nullable=False, server_default="open"),
+    sa.Column("times_seen", sa.Integer, nullable=False, server_default="1"),
+    _at("first_seen_at"),
+    _at("last_seen_at"),
+    sa.Column("sync_log_id", sa.BigInteger, sa.ForeignKey("cmms.api_sync_logs.id", ondelete="SET NULL"), index=True),
+    sa.Column("resolved_by", sa.String(200)),
+    sa.Column("resolution_reason", sa.Text),
+    _at("resolved_at", is_optional=True),
+    _one_of("sync_type", SYNC_TYPES),
+    _one_of("severity", SEVERITIES),
+    _one_of("status", ("open", "replayed", "discarded")),
+    sa.CheckConstraint("(status = 'open') = (resolved_at IS NULL)", name="resolved_when_not_open"),
+    sa.Index(
+        "sync_rejections_open_key",
+        "sync_type",
+        "record_key",
+        "rule",
+        unique=True,
+        postgresql_where=sa.text("status = 'open'"),
+    ),
+    sa.Index("sync_rejections_equipment_number_idx", "equipment_number", postgresql_where=sa.text("status = 'open'")),
+    sa.Index("sync_rejections_plant_code_idx", "plant_code", postgresql_where=sa.text("status = 'open'")),
+    sa.Index("sync_rejections_last_seen_at_idx", "last_seen_at"),
+)
+
+counter_events = sa.Table(
+    "counter_events",
+    metadata,
+    _id(),
+    sa.Column("equipment_id", sa.BigInteger, sa.ForeignKey("cmms.equipment.id"), nullable=False),
+    sa.Column("date", sa.Date, nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("counter_before", HOURS, nullable=False),
+    sa.Column("counter_after", HOURS, nullable=False),
+    sa.Column("offset_hours", HOURS, nullable=False, comment="lifetime hours = counter + the sum of these up to its day"),
+    _at("detected_at"),
+    sa.UniqueConstraint("equipment_id", "date"),
+    _one_of("kind", ("reset", "rollover", "replacement")),
+)
+
+api_calls = sa.Table(
+    "api_calls",
+    metadata,
+    _id(),
+    sa.Column("sync_log_id", sa.BigInteger, sa.ForeignKey("cmms.api_sync_logs.id", ondelete="CASCADE"), index=True),
+    sa.Column("endpoint", sa.String(300), nullable=False),
+    sa.Column("method", sa.String(10), nullable=False),
+    sa.Column("status", sa.SmallInteger),
+    sa.Column("attempts", sa.SmallInteger, nullable=False),
+    sa.Column("duration_ms", sa.Float, nullable=False),
+    sa.Column("bytes_received", sa.BigInteger, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("error", sa.Text),
+    _at("started_at"),
+    sa.Column("dagster_run_id", sa.String(64)),
+    sa.Index("api_calls_started_at_idx", "started_at", postgresql_using="brin"),
+)
+
+maintenance_event_hooks = sa.Table(
+    "maintenance_event_hooks",
+    metadata,
+    _uuid(),
+    sa.Column("sequence", sa.BigInteger, sa.Identity(), nullable=False, unique=True, comment="order of arrival"),
+    sa.Column("cmms_system_id", sa.String(100), nullable=False),
+    sa.Column("event_type", sa.String(50), nullable=False),
+    sa.Column("event_payload", pg.JSONB, nullable=False),
+    sa.Column("hmac_signature", sa.String(255), nullable=False),
+    sa.Column("processing_status", sa.String(20), nullable=False, server_default="pending"),
+    _at("created_at"),
+    _at("processed_at", is_optional=True),
+    sa.Column("error_message", sa.Text),
+    sa.Column("retry_count", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("raw_body", sa.LargeBinary, nullable=False, comment="the bytes that were signed: the record"),
+    sa.Column("body_sha256", sa.LargeBinary, nullable=False),
+    sa.Column("dedup_key", sa.String(300), nullable=False),
+    sa.Column("headers", pg.JSONB, nullable=False, server_default="{}"),
+    sa.Column("occurred_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("entity_key", sa.String(300), nullable=False),
+    sa.Column("next_attempt_at", pg.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+    sa.Column("outcome", pg.JSONB, comment="what applying it did, field by field"),
+    sa.Column("dagster_run_id", sa.String(64), comment="the run that applied or refused it last"),
+    sa.UniqueConstraint("cmms_system_id", "dedup_key"),
+    _one_of("processing_status", HOOK_STATUSES),
+    sa.CheckConstraint("octet_length(body_sha256) = 32", name="body_sha256_length"),
+    sa.CheckConstraint("processing_status IN ('pending', 'held') OR processed_at IS NOT NULL", name="processed_at_when_done"),
+    sa.Index(
+        "maintenance_event_hooks_pending_idx",
+        "next_attempt_at",
+        "sequence",
+        postgresql_where=sa.text("processing_status = 'pending'"),
+    ),
+    sa.Index(
+        "maintenance_event_hooks_entity_idx",
+        "cmms_system_id",
+        "entity_key",
+        "sequence",
+        postgresql_where=sa.text("processing_status IN ('pending', 'held')"),
+    ),
+    sa.Index("maintenance_event_hooks_created_at_idx", "created_at", postgresql_using="brin"),
+    sa.Index("maintenance_event_hooks_processing_status_idx", "processing_status", "event_type"),
+)
+
+sync_configurations = sa.Table(
+    "sync_configurations",
+    metadata,
+    _uuid(),
+    sa.Column("cmms_system_id", sa.String(100), nullable=False),
+    sa.Column("sync_type", sa.String(50), nullable=False),
+    sa.Column("configuration", pg.JSONB, nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    _at("created_at"),
+    _at("updated_at"),
+    sa.UniqueConstraint("cmms_system_id", "sync_type"),
+)
+
+sync_configuration_versions = sa.Table(
+    "sync_configuration_versions",
+    metadata,
+    sa.Column("configuration_id", pg.UUID, sa.ForeignKey("cmms.sync_configurations.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("configuration", pg.JSONB, nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("changed_by", sa.String(200), nullable=False),
+    _at("changed_at"),
+    sa.PrimaryKeyConstraint("configuration_id", "version"),
+)
+
+webhook_secrets = sa.Table(
+    "webhook_secrets",
+    metadata,
+    _uuid(),
+    sa.Column("cmms_system_id", sa.String(100), nullable=False, index=True),
+    sa.Column("ciphertext", sa.LargeBinary, nullable=False, comment="encrypted with CMMS_SECRET_KEY"),
+    _at("created_at"),
+    _at("expires_at", is_optional=True),
+    _at("last_used_at", is_optional=True),
+    _at("revoked_at", is_optional=True),
+)
+
+work_orders = sa.Table(
+    "work_orders",
+    metadata,
+    _id(),
+    sa.Column("cmms_system_id", sa.String(100), nullable=False),
+    sa.Column("work_order_number", sa.String(100), nullable=False),
+    sa.Column("status", sa.String(30), nullable=False),
+    sa.Column("priority", sa.String(20)),
+    sa.Column("title", sa.String(255)),
+    sa.Column("description", sa.Text),
+    sa.Column("work_type", sa.String(50)),
+    sa.Column("equipment_id", sa.BigInteger, sa.ForeignKey("cmms.equipment.id"), index=True),
+    sa.Column("plant_id", sa.BigInteger, sa.ForeignKey("cmms.plants.id"), index=True),
+    sa.Column("assignee", sa.String(200)),
+    sa.Column("due_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("scheduled_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("started_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("completed_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("closed_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("cost", sa.Numeric(14, 2)),
+    sa.Column("currency", sa.String(3)),
+    sa.Column("parts", pg.JSONB, nullable=False, server_default="[]"),
+    sa.Column("tags", pg.ARRAY(sa.Text), nullable=False, server_default="{}"),
+    sa.Column("notes", pg.JSONB, nullable=False, server_default="[]"),
+    sa.Column(
+        "is_partial",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="seen in an update, not yet created",
+    ),
+    sa.Column("source_updated_at", pg.TIMESTAMP(timezone=True), comment="source time of the newest event applied"),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    _at("created_at"),
+    _at("updated_at"),
+    sa.UniqueConstraint("cmms_system_id", "work_order_number"),
+    _one_of("status", ("requested", "open", "scheduled", "in_progress", "on_hold", "completed", "closed", "cancelled")),
+    sa.Index("work_orders_open_idx", "status", "due_at", postgresql_where=sa.text("status NOT IN ('closed', 'cancelled')")),
+)
+
+source_snapshots = sa.Table(
+    "source_snapshots",
+    metadata,
+    _id(),
+    sa.Column("cmms_system_id", sa.String(100), nullable=False),
+    sa.Column("entity_type", sa.String(50), nullable=False),
+    sa.Column("entity_key", sa.String(300), nullable=False),
+    sa.Column("snapshot", pg.JSONB, nullable=False, comment="the last state both sides agreed on, field by field"),
+    sa.Column("field_times", pg.JSONB, nullable=False, server_default="{}", comment="source time of each field's last change"),
+    sa.Column("occurred_at", pg.TIMESTAMP(timezone=True)),
+    _at("updated_at"),
+    sa.UniqueConstraint("cmms_system_id", "entity_type", "entity_key"),
+)
+
+sync_conflicts = sa.Table(
+    "sync_conflicts",
+    metadata,
+    _id(),
+    sa.Column("cmms_system_id", sa.String(100), nullable=False),
+    sa.Column("entity_type", sa.String(50), nullable=False),
+    sa.Column("entity_key", sa.String(300), nullable=False),
+    sa.Column("field", sa.String(100), nullable=False),
+    sa.Column("base", pg.JSONB),
+    sa.Column("ours", pg.JSONB),
+    sa.Column("theirs", pg.JSONB),
+    sa.Column("rule", sa.String(100), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("severity", sa.String(20), nullable=False, server_default="warning"),
+    sa.Column("status", sa.String(20), nullable=False, server_default="open"),
+    sa.Column("resolution", pg.JSONB),
+    sa.Column("resolved_by", sa.String(200)),
+    _at("resolved_at", is_optional=True),
+    sa.Column("hook_id", pg.UUID, sa.ForeignKey("cmms.maintenance_event_hooks.id", ondelete="SET NULL"), index=True),
+    _at("created_at"),
+    _one_of("severity", SEVERITIES),
+    _one_of("status", ("open", "resolved", "converged", "undone")),
+    sa.Index(
+        "sync_conflicts_open_key",
+        "cmms_system_id",
+        "entity_type",
+        "entity_key",
+        "field",
+        unique=True,
+        postgresql_where=sa.text("status = 'open'"),
+    ),
+)
+
+audit_log = sa.Table(
+    "audit_log",
+    metadata,
+    _id(),
+    _at("at"),
+    sa.Column("actor", sa.String(200), nullable=False),
+    sa.Column("action", sa.String(100), nullable=False),
+    sa.Column("entity_type", sa.String(50)),
+    sa.Column("entity_key", sa.String(300)),
+    sa.Column("before", pg.JSONB),
+    sa.Column("after", pg.JSONB),
+    sa.Column("reason", sa.Text),
+    sa.Column("dagster_run_id", sa.String(64)),
+    sa.Index("audit_log_entity_type_entity_key_idx", "entity_type", "entity_key"),
+    sa.Index("audit_log_at_idx", "at", postgresql_using="brin"),
+)
+
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    _id(),
+    sa.Column("fingerprint", sa.String(200), nullable=False),
+    sa.Column("severity", sa.String(20), nullable=False),
+    sa.Column("title", sa.String(300), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False, server_default=""),
+    sa.Column("status", sa.String(20), nullable=False, server_default="open"),
+    sa.Column("occurrences", sa.Integer, nullable=False, server_default="1"),
+    _at("first_seen_at"),
+    _at("last_seen_at"),
+    sa.Column("acknowledged_by", sa.String(200)),
+    _at("acknowledged_at", is_optional=True),
+    _at("resolved_at", is_optional=True),
+    sa.Column("dagster_run_id", sa.String(64)),
+    _one_of("severity", ("critical", "high", "medium", "low", "info")),
+    _one_of("status", ("open", "acknowledged", "resolved")),
+    sa.Index("alerts_unresolved_key", "fingerprint", unique=True, postgresql_where=sa.text("status <> 'resolved'")),
+    sa.Index("alerts_last_seen_at_idx", "last_seen_at"),
+)

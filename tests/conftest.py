@@ -1,0 +1,101 @@
+"""One real PostgreSQL for the whole test session, and a fresh migrated database for each test that asks for one.
+
+The controlling process starts the server and stops it; workers of pytest-xdist find it through the environment.
+"""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from hypothesis import settings as hypothesis_settings
+from psycopg import sql
+from sqlalchemy.engine import make_url
+
+from cmms_pipelines.storage import embedded, migrate
+from cmms_pipelines.storage.engine import make_engine
+
+SERVER_VARIABLE = "CMMS_TEST_SERVER_URL"
+TEMPLATE = "cmms_template"
+
+hypothesis_settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100)
+hypothesis_settings.load_profile("ci")
+
+
+@dataclass(frozen=True)
+class Database:
+    """A migrated database of one test: its libpq URL and an engine on it."""
+
+    url: str
+    engine: sa.Engine
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the server in the controlling process; a server given by the environment is used as it is."""
+    for name in [name for name in os.environ if name.startswith("CMMS_") and name != SERVER_VARIABLE]:
+        del os.environ[name]  # the tests say themselves what the environment is
+    if hasattr(config, "workerinput") or SERVER_VARIABLE in os.environ:
+        return
+    home = Path(tempfile.mkdtemp(prefix="cmms-tests-"))
+    home.chmod(0o755)  # as root the server runs as another user, who must get in
+    config.stash[_HOME] = home
+    os.environ[SERVER_VARIABLE] = embedded.ensure_running(home).url("postgres")
+    _make_template(os.environ[SERVER_VARIABLE])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop what `pytest_configure` started."""
+    home = config.stash.get(_HOME, None)
+    if home is not None:
+        embedded.stop(home)
+        shutil.rmtree(home, ignore_errors=True)
+        del os.environ[SERVER_VARIABLE]
+
+
+_HOME: pytest.StashKey[Path] = pytest.StashKey()
+
+
+@pytest.fixture(scope="session")
+def server_url() -> str:
+    """The libpq URL of the session's server, on its maintenance database."""
+    return os.environ[SERVER_VARIABLE]
+
+
+@pytest.fixture
+def empty_database(server_url: str) -> Iterator[str]:
+    """The URL of a new, empty database."""
+    yield from new_database(server_url, template="template0")
+
+
+@pytest.fixture
+def database(server_url: str) -> Iterator[Database]:
+    """A new database at the newest revision."""
+    for url in new_database(server_url, template=TEMPLATE):
+        engine = make_engine(url)
+        yield Database(url, engine)
+        engine.dispose()
+
+
+def new_database(server_url: str, template: str) -> Iterator[str]:
+    """Yield the URL of a new database made from `template`; drop it afterwards."""
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
+    yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _make_template(server_url: str) -> None:
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+    engine = make_engine(make_url(server_url).set(database=TEMPLATE).render_as_string(hide_password=False))
+    migrate.upgrade(engine)
+    engine.dispose()
