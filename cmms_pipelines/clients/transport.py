@@ -1,0 +1,239 @@
+"""One source over HTTP: authentication, retries, the rate budget, and a record of every request.
+
+What belongs here: how a request is made to succeed. What does not: what a reply means (`replies`), which requests there
+are (one file per dialect), and what a record means (`domain`).
+"""
+
+import datetime as dt
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar
+
+import httpx
+import stamina
+
+from cmms_pipelines.clients.authentication import Credentials
+from cmms_pipelines.clients.budget import RateBudget
+from cmms_pipelines.clients.envelope import Json, Record, records_and_next
+from cmms_pipelines.clients.replies import UnreliableReplyError, decode
+from cmms_pipelines.domain.api_calls import ApiCall
+from cmms_pipelines.domain.errors import CmmsError, PermanentError, TransientError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds. Some sources think for minutes before their first byte, hence the long read."""
+
+    connect_s: float = 10.0
+    read_s: float = 300.0
+
+
+@dataclass(frozen=True)
+class Retries:
+    """Exponential waits with jitter, at most `attempts` of them, none begun after `within_s` seconds.
+
+    A Retry-After of the source replaces the wait, capped at `retry_after_max_s`, and holds for all threads.
+    """
+
+    attempts: int = 8
+    within_s: float | None = 900.0
+    wait_initial_s: float = 0.5
+    wait_max_s: float = 30.0
+    wait_jitter_s: float = 1.0
+    retry_after_max_s: float = 120.0
+
+
+class Page(NamedTuple):
+    """Records as the source sent them, and the link to the next page, if there is one."""
+
+    records: list[Record]
+    next_link: str | None
+
+
+@dataclass
+class _Progress:
+    attempts: int = 0
+    status: int | None = None
+    bytes_received: int = 0
+    rows: int = 0
+
+
+def utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def forget(_call: ApiCall) -> None:
+    """Records nothing."""
+
+
+class Transport:
+    """Safe to share between threads: one pool of kept-alive connections, one budget."""
+
+    def __init__(
+        self,
+        url: str,
+        credentials: Credentials,
+        *,
+        timeouts: Timeouts = Timeouts(),
+        retries: Retries = Retries(),
+        max_in_flight: int = 4,
+        requests_per_s: float | None = None,
+        on_call: Callable[[ApiCall], None] = forget,
+        now: Callable[[], dt.datetime] = utc_now,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`url` is the base of all endpoints; `on_call` gets one `ApiCall` per request, from the thread that made it.
+
+        `now` dates the calls and reads Retry-After dates; `clock` and `sleep` serve the budget. Raises `PermanentError` for a
+        URL that is none.
+        """
+        self._url = _base_url(url)
+        self._credentials = credentials
+        self._retries = retries
+        self._budget = RateBudget(max_in_flight, requests_per_s, clock, sleep)
+        self._on_call = on_call
+        self._now = now
+        self._clock = clock
+        self._http = httpx.Client(
+            headers={"Accept": "application/json", **credentials.headers()},
+            timeout=httpx.Timeout(timeouts.read_s, connect=timeouts.connect_s, pool=None),
+            limits=httpx.Limits(max_connections=max_in_flight, max_keepalive_connections=max_in_flight),
+        )
+
+    def __repr__(self) -> str:
+        return f"Transport({str(self._url)!r}, {self._credentials!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def get(self, endpoint: str, params: Mapping[str, str] | None = None, json_body: Mapping[str, Any] | None = None) -> Json:
+        """The decoded reply to a GET, which may carry a JSON body (quirk 41).
+
+        Raises `TransientError` when the attempts are used up, `PermanentError` (for an answer: `RefusedError`) at once.
+        """
+        return self._recorded(endpoint, params, json_body, lambda body: (body, 0))
+
+    def page(self, endpoint: str, params: Mapping[str, str] | None = None, json_body: Mapping[str, Any] | None = None) -> Page:
+        """The records of the reply to a GET, whatever its envelope; raises as `get` does."""
+
+        def unwrap(body: Json) -> tuple[Page, int]:
+            try:
+                page = Page(*records_and_next(body))
+            except PermanentError as error:
+                message = self._credentials.scrub(f"{self._what(endpoint)}: {error}; check CMMS_API_DIALECT")
+                raise PermanentError(message) from None  # the cause quotes keys of the reply unscrubbed
+            return page, len(page.records)
+
+        return self._recorded(endpoint, params, json_body, unwrap)
+
+    def _recorded(
+        self,
+        endpoint: str,
+        params: Mapping[str, str] | None,
+        json_body: Mapping[str, Any] | None,
+        read: Callable[[Json], tuple[T, int]],
+    ) -> T:
+        request = self._request(endpoint, params, json_body)
+        progress = _Progress()
+        started_at, start = self._now(), self._clock()
+        error: str | None = None
+        try:
+            result, progress.rows = read(self._retried(request, self._what(endpoint), progress))
+        except CmmsError as failure:
+            error = str(failure)
+            raise
+        finally:
+            self._on_call(
+                ApiCall(
+                    endpoint=endpoint.partition("?")[0],
+                    method=request.method,
+                    status=progress.status,
+                    attempts=progress.attempts,
+                    duration_ms=(self._clock() - start) * 1000,
+                    bytes_received=progress.bytes_received,
+                    rows=progress.rows,
+                    error=error,
+                    started_at=started_at,
+                )
+            )
+        return result
+
+    def _retried(self, request: httpx.Request, what: str, progress: _Progress) -> Json:
+        attempts = stamina.retry_context(
+            on=self._wait_before_retry,
+            attempts=self._retries.attempts,
+            timeout=self._retries.within_s,
+            wait_initial=self._retries.wait_initial_s,
+            wait_max=self._retries.wait_max_s,
+            wait_jitter=self._retries.wait_jitter_s,
+        )
+        try:
+            for attempt in attempts:
+                with attempt, self._budget.slot():
+                    progress.attempts += 1
+                    return self._attempt(request, what, progress)
+        except TransientError as error:
+            raise TransientError(f"{error} ({progress.attempts} attempts)") from error
+        raise AssertionError("stamina ends with a result or an error")
+
+    def _wait_before_retry(self, error: Exception) -> bool | float:
+        """stamina's hook: False to give up, True for its own wait, seconds for another one."""
+        if isinstance(error, UnreliableReplyError) and error.retry_after_s:
+            self._budget.pause(min(error.retry_after_s, self._retries.retry_after_max_s))
+            return 0.0  # the next attempt waits in the budget, as all others do
+        return isinstance(error, TransientError)
+
+    def _attempt(self, request: httpx.Request, what: str, progress: _Progress) -> Json:
+        progress.status = None
+        try:
+            response = self._http.send(request, stream=True)
+            progress.status = response.status_code
+            try:
+                response.read()
+            finally:
+                progress.bytes_received += response.num_bytes_downloaded
+                response.close()
+        except httpx.LocalProtocolError:
+            raise PermanentError(f"{what}: the request cannot be sent") from None  # the cause may quote the header
+        except httpx.TimeoutException as error:
+            raise TransientError(
+                f"{what}: no answer in time ({type(error).__name__}); check that CMMS_API_URL can be reached"
+            ) from error
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            reason = self._credentials.scrub(f"{type(error).__name__}: {error}")
+            raise TransientError(
+                f"{what}: the connection failed ({reason}); check CMMS_API_URL and that the source is up"
+            ) from error
+        return decode(response, what, self._credentials.scrub, self._now())
+
+    def _request(self, endpoint: str, params: Mapping[str, str] | None, json_body: Mapping[str, Any] | None) -> httpx.Request:
+        url = self._url.join(endpoint)
+        if (url.scheme, url.host, url.port) != (self._url.scheme, self._url.host, self._url.port):
+            raise PermanentError(f"{self._what(endpoint)}: leads to {url.host}, which must not get this token")
+        return self._http.build_request("GET", url, params=params or None, json=json_body)
+
+    def _what(self, endpoint: str) -> str:
+        return self._credentials.scrub(f"GET {endpoint.partition('?')[0]} of {self._url}")
+
+
+def _base_url(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url.strip().rstrip("/") + "/")
+    except httpx.InvalidURL as error:
+        raise PermanentError(f"CMMS_API_URL is no URL: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise PermanentError("CMMS_API_URL must begin with http:// or https:// and name a host")
+    if parsed.userinfo or parsed.query or parsed.fragment:
+        raise PermanentError("CMMS_API_URL must be a base address alone: credentials belong into CMMS_API_TOKEN")
+    return parsed
