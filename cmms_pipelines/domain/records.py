@@ -1,0 +1,163 @@
+"""Raw records of the external API as canonical frames: which field of which dialect is which column of ours.
+
+What belongs here: the mapping tables (the specification's "API Data Mapping") and the frames they produce.
+What does not: reading single values (`domain.sap_values`) and judging them (`domain.contracts`).
+
+A canonical frame has one row per raw record, in their order and with index 0..n-1, whatever the record holds: a cell that
+cannot be read is missing in its column and True in `is_<column>_unreadable`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from cmms_pipelines.domain import sap_values
+
+RawRecord = Mapping[str, Any]
+
+# column of ours <- names that the source uses for it, the first one present in a record wins (quirk 42)
+IMS_PLANT: Mapping[str, tuple[str, ...]] = {
+    "plant_code": ("SWERK", "WERKS", "plant_code"),
+    "name": ("NAME1", "name"),
+    "time_zone": ("TIME_ZONE", "time_zone"),
+    "is_active": ("ACTIVE", "is_active"),
+}
+IMS_EQUIPMENT: Mapping[str, tuple[str, ...]] = {
+    "plant_code": ("SWERK", "plant_code", "plant"),
+    "equipment_number": ("EQUNR", "equipment_number"),
+    "company_code": ("BUKRS", "company_code"),
+    "equipment_description": ("EQKTU", "equipment_description"),
+    "object_number": ("OBJNR", "object_number"),
+    "point": ("POINT", "point"),
+    "is_inactive": ("INAC", "is_inactive"),
+    "is_deleted": ("DLFL", "LVORM", "is_deleted"),
+    "api_created_at": ("CREATED_AT", "api_created_at"),
+}
+IMS_RUNNING_TIME: Mapping[str, tuple[str, ...]] = {
+    "plant_code": ("SWERK", "plant_code", "plant"),
+    "equipment_number": ("EQUNR", "equipment_number"),
+    "company_code": ("BUKRS", "company_code"),
+    "equipment_description": ("EQKTU", "equipment_description"),
+    "object_number": ("OBJNR", "object_number"),
+    "point": ("POINT", "point"),
+    "date": ("DATE", "date"),
+    "date_time": ("DATE_TIME", "date_time"),
+    "running_hours": ("RECDV", "running_hours"),
+    "cumulative_hours": ("CNTRR", "cumulative_hours"),
+    "description": ("MDTXT", "description"),
+    "api_created_at": ("CREATED_AT", "api_created_at"),
+}
+# fields that say whether a number is there at all: an empty flag means null, not 0 (quirk 6)
+VALUE_PRESENT_FLAGS = {"running_hours": "RECDVI", "cumulative_hours": "CNTRRI"}
+_MAPPED_EQUIPMENT_FIELDS = frozenset(name for names in IMS_EQUIPMENT.values() for name in names)
+
+
+def plants_frame(records: Sequence[RawRecord]) -> pd.DataFrame:
+    """Map records of plants.
+
+    Returns:
+        plant_code, name, time_zone (str), is_active (bool, True where the source says nothing), is_is_active_unreadable.
+    """
+    raw = _raw_columns(records, IMS_PLANT)
+    is_active, unreadable = sap_values.flag_column(raw["is_active"])
+    code = sap_values.text_column(raw["plant_code"])
+    name = sap_values.text_column(raw["name"])
+    return pd.DataFrame(
+        {
+            "plant_code": code,
+            "name": name.where(name.notna(), code),
+            "time_zone": sap_values.text_column(raw["time_zone"]),
+            "is_active": is_active | pd.Series([value is None for value in raw["is_active"]], dtype="bool"),
+            "is_is_active_unreadable": unreadable,
+        }
+    )
+
+
+def equipment_frame(records: Sequence[RawRecord], zones: Mapping[str, str]) -> pd.DataFrame:
+    """Map records of equipment masters; `zones` gives the IANA time zone of each plant code.
+
+    Returns:
+        plant_code, equipment_number, company_code, equipment_description, object_number, point (str), is_active (bool, False
+        only on a flag, never on absence: quirks 32, 33), api_created_at (UTC), the `is_*_unreadable` masks, and `attributes`
+        (object: the source's other fields, for classification).
+    """
+    raw = _raw_columns(records, IMS_EQUIPMENT)
+    plant_code = sap_values.text_column(raw["plant_code"])
+    is_inactive, inactive_unreadable = sap_values.flag_column(raw["is_inactive"])
+    is_deleted, deleted_unreadable = sap_values.flag_column(raw["is_deleted"])
+    created_at, created_unreadable = sap_values.instant_column(raw["api_created_at"], _zones_of(plant_code, zones))
+    return pd.DataFrame(
+        {
+            "plant_code": plant_code,
+            "equipment_number": sap_values.key_column(raw["equipment_number"]),
+            **{
+                name: sap_values.text_column(raw[name])
+                for name in ("company_code", "equipment_description", "object_number", "point")
+            },
+            "is_active": ~(is_inactive | is_deleted),
+            "is_is_active_unreadable": inactive_unreadable | deleted_unreadable,
+            "api_created_at": created_at,
+            "is_api_created_at_unreadable": created_unreadable,
+            "attributes": pd.Series([_attributes(record) for record in records], dtype=object),
+        }
+    )
+
+
+def running_times_frame(
+    records: Sequence[RawRecord], zones: Mapping[str, str], *, has_decimal_comma: bool = False
+) -> pd.DataFrame:
+    """Map records of running hours; `zones` gives the IANA time zone of each plant code, in which stamps without one are.
+
+    Returns:
+        plant_code, equipment_number, company_code, equipment_description, object_number, point, description (str), date
+        (datetime64[s], the business day as the source says it: quirk 11), date_time, api_created_at (UTC), running_hours,
+        cumulative_hours (float64, hours), and an `is_<column>_unreadable` mask for each column that is not text.
+    """
+    raw = _raw_columns(records, IMS_RUNNING_TIME)
+    for column, flag in VALUE_PRESENT_FLAGS.items():
+        raw[column] = [
+            None if flag in record and sap_values.read_text(record[flag]) is None else value
+            for record, value in zip(records, raw[column], strict=True)
+        ]
+    plant_code = sap_values.text_column(raw["plant_code"])
+    zone_of = _zones_of(plant_code, zones)
+    frame = pd.DataFrame(
+        {
+            "plant_code": plant_code,
+            "equipment_number": sap_values.key_column(raw["equipment_number"]),
+            **{
+                name: sap_values.text_column(raw[name])
+                for name in ("company_code", "equipment_description", "object_number", "point", "description")
+            },
+        }
+    )
+    frame["date"], frame["is_date_unreadable"] = sap_values.date_column(raw["date"])
+    for name in ("date_time", "api_created_at"):
+        frame[name], frame[f"is_{name}_unreadable"] = sap_values.instant_column(raw[name], zone_of)
+    for name in ("running_hours", "cumulative_hours"):
+        frame[name], frame[f"is_{name}_unreadable"] = sap_values.number_column(raw[name], has_decimal_comma=has_decimal_comma)
+    return frame
+
+
+def raw_value(record: RawRecord, column: str, mapping: Mapping[str, tuple[str, ...]]) -> object:
+    """Return what a record held for one of our columns, as it came; None where it held nothing."""
+    return next((record[name] for name in mapping.get(column, ()) if name in record), None)
+
+
+def _raw_columns(records: Sequence[RawRecord], mapping: Mapping[str, tuple[str, ...]]) -> dict[str, list[object]]:
+    return {column: list(_column(records, names)) for column, names in mapping.items()}
+
+
+def _column(records: Sequence[RawRecord], names: tuple[str, ...]) -> Iterable[object]:
+    first, *others = names
+    for record in records:
+        yield record[first] if first in record else next((record[name] for name in others if name in record), None)
+
+
+def _zones_of(plant_code: pd.Series, zones: Mapping[str, str]) -> list[str]:
+    return [zones.get(code, "UTC") for code in plant_code.to_list()]
+
+
+def _attributes(record: RawRecord) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in _MAPPED_EQUIPMENT_FIELDS and value not in (None, "")}

@@ -1,0 +1,163 @@
+"""The contracts: every rule has a record that fails it and nothing else, and one bad record never hides another."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from cmms_pipelines.domain.contracts import CONTRACTS, failures_of
+from cmms_pipelines.domain.equipment import judge as judge_equipment
+from cmms_pipelines.domain.records import equipment_frame, plants_frame
+from cmms_pipelines.domain.rejections import Rule, Severity
+from tests.domain.samples import DAY, PLANTS, ZONES, context_of, master_record, plant_record, reading_record
+
+YESTERDAY = date(2013, 10, 27)
+
+# rule -> the record (or records, of which the last one fails) and what else has to be so
+PLANTS_FAILING: dict[str, Sequence[dict[str, Any]]] = {
+    "plant_code_missing": [plant_record(SWERK="")],
+    "plant_code_too_long": [plant_record(SWERK="P" * 21)],
+    "name_too_long": [plant_record(NAME1="N" * 201)],
+    "is_active_invalid": [plant_record(ACTIVE="perhaps")],
+    "time_zone_unknown": [plant_record(TIME_ZONE="America/Newark")],
+    "plant_code_not_unique": [plant_record(), plant_record(NAME1="another")],
+}
+EQUIPMENT_FAILING: dict[str, Sequence[dict[str, Any]]] = {
+    "equipment_number_missing": [master_record(EQUNR="   ")],
+    "equipment_number_too_long": [master_record(EQUNR="N" * 51)],
+    "plant_code_missing": [master_record(SWERK=None)],
+    "plant_unknown": [master_record(SWERK="XX99")],
+    "company_code_too_long": [master_record(BUKRS="B" * 11)],
+    "equipment_description_too_long": [master_record(EQKTU="D" * 256)],
+    "object_number_too_long": [master_record(OBJNR="O" * 51)],
+    "point_too_long": [master_record(POINT="1" * 51)],
+    "is_active_invalid": [master_record(INAC="perhaps")],
+    "api_created_at_invalid": [master_record(CREATED_AT="yesterday")],
+    "api_created_at_missing": [master_record(CREATED_AT="")],
+    "equipment_number_not_unique": [
+        master_record(CREATED_AT="2013-02-01T00:15:00Z"),
+        master_record(CREATED_AT="2013-01-01T00:15:00Z", EQKTU="an older description"),
+    ],
+}
+READINGS_FAILING: dict[str, tuple[Sequence[dict[str, Any]], dict[str, Any]]] = {
+    "equipment_number_missing": ([reading_record(EQUNR="")], {}),
+    "equipment_number_too_long": ([reading_record(EQUNR="N" * 51)], {"known": ["N" * 51]}),
+    "plant_code_missing": ([reading_record(SWERK="")], {}),
+    "plant_unknown": ([reading_record(SWERK="XX99")], {}),
+    "date_invalid": ([reading_record(EQUNR="", DATE="2013-02-30")], {}),
+    "date_missing": ([reading_record(EQUNR="", DATE="00000000")], {}),
+    "date_not_requested": ([reading_record(DATE="2013-10-20")], {}),
+    "date_time_invalid": ([reading_record(DATE_TIME="noon")], {}),
+    "running_hours_invalid": ([reading_record(RECDV="8,5")], {}),
+    "cumulative_hours_invalid": ([reading_record(CNTRR="lots")], {}),
+    "reading_missing": ([reading_record(RECDV="", CNTRR=None)], {}),
+    "running_hours_negative": ([reading_record(RECDV="-1.0")], {}),
+    "cumulative_hours_negative": ([reading_record(CNTRR="-1")], {}),
+    "cumulative_hours_too_large": ([reading_record(CNTRR="10000000")], {}),
+    "running_hours_exceed_day": ([reading_record(RECDV="85")], {}),
+    "running_hours_over_day": ([reading_record(RECDV="25")], {}),
+    "machine_hours_exceed_day": ([reading_record(RECDV="13")], {"others": (13.0, 1)}),
+    "counter_went_back": ([reading_record(CNTRR="600")], {"previous": (YESTERDAY, 700.0)}),
+    "reading_spans_days": ([reading_record(RECDV="60", CNTRR="660")], {"previous": (date(2013, 10, 25), 600.0)}),
+    "running_hours_missing": ([reading_record(RECDV=None)], {"previous": (YESTERDAY, 670.0)}),
+    "company_code_too_long": ([reading_record(BUKRS="B" * 11)], {}),
+    "equipment_description_too_long": ([reading_record(EQKTU="D" * 256)], {}),
+    "object_number_too_long": ([reading_record(OBJNR="O" * 51)], {}),
+    "point_too_long": ([reading_record(POINT="1" * 51)], {}),
+    "api_created_at_invalid": ([reading_record(CREATED_AT="yesterday")], {}),
+    "api_created_at_missing": ([reading_record(CREATED_AT=None)], {}),
+    "equipment_unknown": ([reading_record(EQUNR="N999XX")], {}),
+}
+# a record without a key cannot be found in the master data either, and a day that is not there is no key
+ALSO = {"date_invalid": ["equipment_number_missing"], "date_missing": ["equipment_number_missing"]}
+WARNINGS = {"running_hours_over_day", "counter_went_back", "reading_spans_days", "running_hours_missing"}
+
+
+def failures(table: str, records: Sequence[dict[str, Any]], world: dict[str, Any]) -> pd.DataFrame:
+    if table == "plants":
+        return failures_of("plants", plants_frame(records))
+    if table == "equipment":
+        return judge_equipment(equipment_frame(records, ZONES), PLANTS, ()).failures
+    return failures_of("running_times", context_of(records, **world))
+
+
+EXAMPLES = {
+    "plants": {rule: (records, {}) for rule, records in PLANTS_FAILING.items()},
+    "equipment": {rule: (records, {}) for rule, records in EQUIPMENT_FAILING.items()},
+    "running_times": READINGS_FAILING,
+}
+RULES = [(table, checked.rule) for table, rules in CONTRACTS.items() for checked in rules]
+
+
+@pytest.mark.parametrize("table", CONTRACTS)
+def test_a_good_record_fails_no_rule(table: str) -> None:
+    good = {"plants": plant_record, "equipment": master_record, "running_times": reading_record}[table]()
+    assert failures(table, [good], {}).empty
+
+
+@pytest.mark.parametrize(("table", "rule"), RULES, ids=[f"{table}-{rule.id}" for table, rule in RULES])
+def test_every_rule_has_a_record_that_fails_it_and_only_it(table: str, rule: Rule) -> None:
+    records, world = EXAMPLES[table][rule.id]
+    found = failures(table, records, world)
+    assert sorted(found["rule"]) == sorted([rule.id, *ALSO.get(rule.id, [])])
+    of_rule = found.loc[found["rule"] == rule.id].iloc[0]
+    assert of_rule["row"] == len(records) - 1
+    assert of_rule["severity"] == ("warning" if rule.id in WARNINGS else "error")
+    assert (of_rule["column"], of_rule["message"]) == (rule.column, rule.message)
+
+
+@pytest.mark.parametrize("table", CONTRACTS)
+def test_rule_ids_are_unique_in_a_contract_and_no_example_is_of_a_rule_that_is_gone(table: str) -> None:
+    ids = [checked.rule.id for checked in CONTRACTS[table]]
+    assert sorted(ids) == sorted(EXAMPLES[table])
+
+
+def test_all_rows_are_checked_at_once_and_each_ones_failures_stand_in_the_order_of_the_contract() -> None:
+    order = [checked.rule.id for checked in CONTRACTS["running_times"]]
+    records = [
+        reading_record(EQUNR="", SWERK="", RECDV="lots", CREATED_AT=""),
+        reading_record(),
+        reading_record(SWERK="XX99", POINT="1" * 51, RECDV="85"),
+    ]
+    found = failures("running_times", records, {})
+    assert found["row"].to_list() == sorted(found["row"])
+    by_row = {row: rules.to_list() for row, rules in found.groupby("row")["rule"]}
+    assert by_row == {
+        0: ["equipment_number_missing", "plant_code_missing", "running_hours_invalid", "api_created_at_missing"],
+        2: ["plant_unknown", "running_hours_exceed_day", "point_too_long"],
+    }
+    assert all(rules == sorted(rules, key=order.index) for rules in by_row.values())
+
+
+@pytest.mark.parametrize(
+    ("hours", "rules"),
+    [
+        ("24", []),
+        ("24.5", ["running_hours_over_day"]),
+        ("25", ["running_hours_over_day"]),
+        ("25.01", ["running_hours_exceed_day"]),
+    ],
+)
+def test_an_hour_of_snapshot_jitter_is_a_warning_and_more_is_refused(hours: str, rules: list[str]) -> None:
+    assert failures("running_times", [reading_record(RECDV=hours)], {})["rule"].to_list() == rules
+
+
+def test_the_same_bad_value_in_many_rows_is_a_failure_of_each() -> None:
+    found = failures("running_times", [reading_record(RECDV="85", ID=number) for number in range(500)], {})
+    assert found["row"].to_list() == list(range(500))
+
+
+def test_a_frame_that_lacks_a_column_is_our_mistake_and_no_fault_of_its_records() -> None:
+    with pytest.raises(RuntimeError, match="could not be checked"):
+        failures_of("running_times", context_of([reading_record()]).drop(columns="day_hours"))
+
+
+def test_only_warnings_leave_a_record_in() -> None:
+    assert {severity for severity in Severity if severity.refuses} == {Severity.CRITICAL, Severity.ERROR}
+
+
+def test_a_day_that_was_not_asked_for_is_refused_and_one_that_was_is_not() -> None:
+    asked = [DAY, YESTERDAY]
+    assert failures("running_times", [reading_record(DATE=day.isoformat()) for day in asked], {"requested": asked}).empty
