@@ -1,0 +1,48 @@
+"""Equipment masters in the database."""
+
+import pandas as pd
+import sqlalchemy as sa
+
+from cmms_pipelines.domain.reports import SyncCounts
+from cmms_pipelines.storage.bulk import stage
+from cmms_pipelines.storage.tables import equipment
+
+_STAGED = {
+    "equipment_number": "text", "plant_id": "bigint", "equipment_group_id": "bigint", "company_code": "text",
+    "equipment_description": "text", "object_number": "text", "point": "text", "attributes": "jsonb",
+    "api_created_at": "timestamptz", "is_active": "boolean",
+}  # fmt: skip
+_VALUES = [column for column in _STAGED if column != "equipment_number"]
+
+
+def _row(alias: str) -> str:
+    return f"({', '.join(f'{alias}.{column}' for column in _VALUES)})"
+
+
+_MERGE = sa.text(f"""
+    WITH changes AS MATERIALIZED (
+        SELECT s.*, t.id IS NULL AS is_new
+        FROM staged_equipment s LEFT JOIN {equipment.fullname} t USING (equipment_number)
+        WHERE t.id IS NULL OR {_row("t")} IS DISTINCT FROM {_row("s")}
+    ), written AS (
+        INSERT INTO {equipment.fullname} AS t ({", ".join(_STAGED)})
+        SELECT {", ".join(_STAGED)} FROM changes ORDER BY equipment_number
+        ON CONFLICT (equipment_number) DO UPDATE
+        SET {", ".join(f"{column} = excluded.{column}" for column in _VALUES)}, updated_at = now()
+        WHERE {_row("t")} IS DISTINCT FROM {_row("excluded")}
+    )
+    SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new) FROM changes
+""")
+
+
+def write(connection: sa.Connection, rows: pd.DataFrame) -> SyncCounts:
+    """Upsert masters; unchanged ones are not written, and nothing is ever deleted or deactivated by absence (quirk 32).
+
+    Args:
+        connection: inside a transaction.
+        rows: equipment_number (unique), plant_id, equipment_group_id (Int64), company_code, equipment_description,
+            object_number, point, attributes (dict), api_created_at (UTC), is_active.
+    """
+    stage(connection, "staged_equipment", _STAGED, rows)
+    inserted, updated = (int(count) for count in connection.execute(_MERGE).one())
+    return SyncCounts(inserted=inserted, updated=updated, unchanged=len(rows) - inserted - updated)

@@ -1,0 +1,74 @@
+"""The quarantine: every refused record whole, once per rule that it failed, and how it got out again."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import sqlalchemy as sa
+
+from cmms_pipelines.storage.bulk import stage
+from cmms_pipelines.storage.tables import sync_rejections
+
+_STAGED = {
+    "record_key": "text", "rule": "text", "is_primary": "boolean", "severity": "text", "column_name": "text", "value": "text",
+    "message": "text", "payload": "json", "plant_code": "text", "equipment_number": "text", "date": "date",
+}  # fmt: skip
+
+_STORE = sa.text(f"""
+    INSERT INTO {sync_rejections.fullname} AS kept
+        (sync_type, record_key, rule, is_primary, severity, column_name, value, message, payload, plant_code,
+         equipment_number, date, sync_log_id)
+    SELECT :sync_type, record_key, rule, is_primary, severity, column_name, value, message, payload, plant_code,
+           equipment_number, date, :sync_log_id
+    FROM staged_rejections
+    ON CONFLICT (sync_type, record_key, rule) WHERE status = 'open' DO UPDATE SET
+        last_seen_at = now(), times_seen = kept.times_seen + 1, is_primary = excluded.is_primary, severity = excluded.severity,
+        value = excluded.value, message = excluded.message, payload = excluded.payload, sync_log_id = excluded.sync_log_id
+""")
+
+_CLOSE_ACCEPTED = sa.text(f"""
+    UPDATE {sync_rejections.fullname} AS kept
+    SET status = 'replayed', resolved_at = now(), resolved_by = :actor, resolution_reason = :reason
+    FROM staged_accepted_keys accepted
+    WHERE kept.status = 'open' AND kept.sync_type = :sync_type AND kept.record_key = accepted.record_key
+""")
+
+_CLOSE_OTHER_RULES = sa.text(f"""
+    UPDATE {sync_rejections.fullname} AS kept
+    SET status = 'replayed', resolved_at = now(), resolved_by = :actor, resolution_reason = :reason
+    FROM (SELECT DISTINCT record_key FROM staged_rejections) seen
+    WHERE kept.status = 'open' AND kept.sync_type = :sync_type AND kept.record_key = seen.record_key
+      AND NOT EXISTS (
+          SELECT FROM staged_rejections again WHERE again.record_key = kept.record_key AND again.rule = kept.rule)
+""")
+
+
+def store(connection: sa.Connection, sync_type: str, sync_log_id: int | None, rejected: pd.DataFrame) -> None:
+    """Put failure cases into the quarantine; one that is open already is counted and seen again, not doubled.
+
+    Args:
+        connection: inside the transaction that writes the accepted records of the same slice.
+        sync_type: whose records they are.
+        sync_log_id: of the sync that refused them.
+        rejected: record_key, rule, is_primary (bool), severity, column_name, value, message, payload (dict: the raw record),
+            plant_code, equipment_number, date; (record_key, rule) unique.
+    """
+    if rejected.empty:
+        return
+    stage(connection, "staged_rejections", _STAGED, rejected)
+    actor = {"sync_type": sync_type, "actor": "sync", "reason": "the record came again and meets this rule now"}
+    connection.execute(_CLOSE_OTHER_RULES, actor)
+    connection.execute(_STORE, {"sync_type": sync_type, "sync_log_id": sync_log_id})
+
+
+def close_accepted(connection: sa.Connection, sync_type: str, record_keys: Sequence[str], *, actor: str, reason: str) -> int:
+    """Close the open rejections of records that have been accepted since; return how many."""
+    is_any_open = sa.select(sa.exists().where(sync_rejections.c.status == "open", sync_rejections.c.sync_type == sync_type))
+    if not record_keys or not connection.scalar(is_any_open):
+        return 0
+    stage(
+        connection,
+        "staged_accepted_keys",
+        {"record_key": "text"},
+        pd.DataFrame({"record_key": pd.Series(record_keys, dtype="str")}),
+    )
+    return connection.execute(_CLOSE_ACCEPTED, {"sync_type": sync_type, "actor": actor, "reason": reason}).rowcount

@@ -1,0 +1,98 @@
+"""The source of a sync, from the settings: a connected client, the plants it is asked for, the configured groups."""
+
+import csv
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from cmms_pipelines.clients.api import ConnectedApi
+from cmms_pipelines.clients.connect import connect
+from cmms_pipelines.clients.transport import Timeouts
+from cmms_pipelines.domain.api_calls import ApiCall
+from cmms_pipelines.domain.classification import DEFAULT_RULES, GroupRule, read_rules
+from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.settings import Settings
+
+PLANTS_FILE_COLUMNS = ("plant_code", "name", "time_zone", "is_active")
+
+
+def connect_source(settings: Settings, on_call: Callable[[ApiCall], None]) -> ConnectedApi:
+    """Open a client for the external system of the settings.
+
+    Raises:
+        PermanentError: the address or the token is missing, or one of them cannot work.
+    """
+    if settings.api_url is None or settings.api_token is None:
+        missing = "CMMS_API_URL" if settings.api_url is None else "CMMS_API_TOKEN"
+        raise PermanentError(f"{missing} is not set: say where the external API is and how to log in, or run `make demo`.")
+    return connect(
+        settings.api_url,
+        settings.api_token.get_secret_value(),
+        settings.api_auth.value,
+        settings.api_dialect.value,
+        timeouts=Timeouts(read_s=settings.api_timeout_s),
+        max_in_flight=settings.api_max_in_flight,
+        requests_per_s=settings.api_requests_per_s,
+        on_call=on_call,
+    )
+
+
+def fetch_all(
+    ask: Callable[[Sequence[str]], Iterator[list[dict[str, Any]]]], plant_codes: Sequence[str], settings: Settings
+) -> list[dict[str, Any]]:
+    """Ask for some plants in calls of `api_plants_per_call`, several in flight; return the records in the order of the plants."""
+    calls = list(batched(plant_codes, settings.api_plants_per_call))
+    with ThreadPoolExecutor(max_workers=min(len(calls), settings.api_max_in_flight), thread_name_prefix="fetch") as pool:
+        replies = pool.map(lambda codes: [record for page in ask(codes) for record in page], calls)
+        return [record for reply in replies for record in reply]
+
+
+def batched(codes: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Cut `codes` into runs of at most `size`."""
+    return (codes[start : start + size] for start in range(0, len(codes), size))
+
+
+def plant_records(settings: Settings, api: ConnectedApi) -> list[dict[str, Any]]:
+    """Return the raw records of all plants: of the file CMMS_PLANTS_FILE, else of the API.
+
+    Raises:
+        PermanentError: there is neither, or the file cannot be read.
+    """
+    if settings.plants_file is not None:
+        return _read_plants_file(settings.plants_file)
+    records = api.plants()
+    if not records:
+        raise PermanentError(
+            "The external API has no list of plants: give one by CMMS_PLANTS_FILE (plant_code,name,time_zone,is_active)."
+        )
+    return records
+
+
+def group_rules(settings: Settings) -> Sequence[GroupRule]:
+    """Return the classification rules of CMMS_EQUIPMENT_GROUPS_FILE, or the default ones.
+
+    Raises:
+        PermanentError: the file cannot be read or a rule in it cannot be used.
+    """
+    path = settings.equipment_groups_file
+    if path is None:
+        return DEFAULT_RULES
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PermanentError(f"CMMS_EQUIPMENT_GROUPS_FILE {path} cannot be read: {error}") from error
+    return read_rules(document)
+
+
+def _read_plants_file(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = set(PLANTS_FILE_COLUMNS[:1]) - set(reader.fieldnames or ())
+            if missing:
+                raise PermanentError(f"CMMS_PLANTS_FILE {path} lacks the column plant_code; it has {reader.fieldnames}.")
+            return [{name: value for name, value in row.items() if name is not None} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise PermanentError(f"CMMS_PLANTS_FILE {path} cannot be read: {error}") from error

@@ -1,0 +1,78 @@
+"""The clean-up removes what is old and over, and never what is open or business data."""
+
+from datetime import date
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from cmms_pipelines.domain.api_calls import ApiCall
+from cmms_pipelines.domain.reports import SyncCounts, SyncStatus
+from cmms_pipelines.storage import rejections, sync_log
+from cmms_pipelines.storage.retention import clean_up_logs
+from cmms_pipelines.storage.tables import api_calls, api_sync_logs, sync_rejections, sync_slices
+from tests.conftest import Database
+from tests.storage.readings_world import make_world, reading, stored, sync
+from tests.storage.test_rejections import refusal
+
+DAY = date(2013, 10, 28)
+
+
+def fill(database: Database, age_days: int) -> None:
+    """One finished and one running sync with a request, a slice, and a closed and an open rejection, all of this age."""
+    engine = database.engine
+    for is_running in (False, True):
+        log = sync_log.begin(engine, "running_times", {}, f"{age_days}-{is_running}", None)
+        with engine.begin() as connection:
+            at = connection.scalar(sa.select(sa.func.now()))
+            sync_log.mark_slice_done(connection, log, "slice", day=DAY, plant_codes=[], counts=SyncCounts())
+            key = f"{age_days}-{is_running}"
+            rejections.store(connection, "running_times", log.id, pd.DataFrame([refusal("plant_unknown", key=key)]))
+            if not is_running:
+                rejections.close_accepted(connection, "running_times", [key], actor="sync", reason="accepted")
+        sync_log.record_calls(engine, log, [ApiCall("equipments", "GET", 200, 1, 1.0, 1, 1, None, at)])
+        if not is_running:
+            sync_log.finish(engine, log, SyncStatus.SUCCESS, stage_seconds={})
+        with engine.begin() as connection:
+            for table, column, condition in (
+                (api_sync_logs, "sync_started_at", api_sync_logs.c.id == log.id),
+                (api_sync_logs, "sync_completed_at", api_sync_logs.c.id == log.id),
+                (sync_slices, "completed_at", sync_slices.c.sync_log_id == log.id),
+                (api_calls, "started_at", api_calls.c.sync_log_id == log.id),
+                (sync_rejections, "resolved_at", sync_rejections.c.sync_log_id == log.id),
+                (sync_rejections, "first_seen_at", sync_rejections.c.sync_log_id == log.id),
+            ):
+                older = table.c[column] - sa.func.make_interval(0, 0, 0, age_days)
+                connection.execute(sa.update(table).where(condition).values({column: older}))
+
+
+def test_what_is_old_and_over_goes_and_the_rest_stays(database: Database) -> None:
+    make_world(database.engine)
+    sync(database.engine, reading("B6LG", DAY, 5, 100))
+    fill(database, age_days=91)
+    fill(database, age_days=89)
+    removed = clean_up_logs(database.engine, 90, run_id="run-1")
+    assert removed == {"api_calls": 2, "sync_slices": 2, "sync_rejections": 1, "api_sync_logs": 1}
+    with database.engine.connect() as connection:
+        kept = connection.execute(sa.select(sync_rejections.c.record_key, sync_rejections.c.status).order_by("id")).all()
+        logs = connection.execute(sa.select(api_sync_logs.c.sync_type, api_sync_logs.c.status).order_by("id")).all()
+    assert [tuple(row) for row in kept] == [("91-True", "open"), ("89-False", "replayed"), ("89-True", "open")]
+    assert [tuple(row) for row in logs] == [
+        ("running_times", "running"),
+        ("running_times", "success"),
+        ("running_times", "running"),
+        ("clean_up", "success"),
+    ]
+    assert stored(database.engine) == [(5.0, 100.0, 1, "B6LG")]
+
+
+def test_a_clean_up_that_fails_removes_nothing_and_says_so_in_the_log(database: Database) -> None:
+    fill(database, age_days=91)
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE cmms.sync_rejections RENAME TO elsewhere"))
+    with pytest.raises(sa.exc.ProgrammingError):
+        clean_up_logs(database.engine, 90, run_id="run-1")
+    with database.engine.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(api_calls)) == 2
+        newest = connection.execute(sa.select(api_sync_logs).order_by(api_sync_logs.c.id.desc()).limit(1)).one()
+    assert (newest.sync_type, newest.status, newest.error_message) == ("clean_up", "failed", "Nothing was removed; run it again.")
