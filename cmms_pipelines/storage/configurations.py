@@ -1,0 +1,164 @@
+"""Source systems as configuration: `cmms.sync_configurations`, where every change leaves a version and an audit row.
+
+What belongs here: the models of a configuration, reading and writing it. What does not: what a configuration does
+(`cmms_webhook` for sources of events).
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.events import SYSTEM_ID
+from cmms_pipelines.domain.signatures import SchemeName, key_of
+from cmms_pipelines.settings import Settings
+from cmms_pipelines.storage import secrets
+from cmms_pipelines.storage.tables import audit_log, sync_configuration_versions, sync_configurations
+
+WEBHOOK = "webhook"
+
+
+class WebhookSource(BaseModel):
+    """How events of one system are received: the configuration of sync type `webhook`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scheme: SchemeName = Field(default=SchemeName.HMAC_HEX, description="how the system signs")
+    tolerance_s: Annotated[int, Field(ge=1, le=3600)] = Field(
+        default=300, description="clock difference allowed to a signed time"
+    )
+    may_shed: bool = Field(default=False, description="the system sends again after 503, so it yields first under overload")
+    allow_unsigned: bool = Field(
+        default=False, description="explicit consent to scheme `unsigned`: anybody can send as this system"
+    )
+
+    @model_validator(mode="after")
+    def _unsigned_only_by_consent(self) -> Self:
+        if (self.scheme is SchemeName.UNSIGNED) != self.allow_unsigned:
+            raise ValueError("scheme 'unsigned' and allow_unsigned=true go together: say both or neither")
+        return self
+
+
+@dataclass(frozen=True)
+class StoredConfiguration:
+    """A row of `sync_configurations`; `configuration` as stored, for `WebhookSource.model_validate` or another model."""
+
+    id: uuid.UUID
+    cmms_system_id: str
+    sync_type: str
+    configuration: Mapping[str, Any]
+    is_active: bool
+    version: int
+
+
+def read_configurations(
+    connection: sa.Connection, sync_type: str, cmms_system_id: str | None = None
+) -> list[StoredConfiguration]:
+    """Return the configurations of a sync type, inactive ones too, by system: of one system, or of all."""
+    table = sync_configurations.c
+    query = sa.select(table.id, table.cmms_system_id, table.sync_type, table.configuration, table.is_active, table.version).where(
+        table.sync_type == sync_type
+    )
+    if cmms_system_id is not None:
+        query = query.where(table.cmms_system_id == cmms_system_id)
+    return [StoredConfiguration(**row) for row in connection.execute(query.order_by(table.cmms_system_id)).mappings()]
+
+
+def write_configuration(
+    connection: sa.Connection,
+    cmms_system_id: str,
+    sync_type: str,
+    configuration: Mapping[str, Any],
+    *,
+    actor: str,
+    is_active: bool = True,
+) -> StoredConfiguration:
+    """Create or change a configuration; a change adds a version and an audit row, an identical write adds nothing.
+
+    Raises:
+        PermanentError: `cmms_system_id` is no name of a system.
+    """
+    if not SYSTEM_ID.fullmatch(cmms_system_id):
+        raise PermanentError(f"{cmms_system_id!r} is no name of a system: letters, digits, '.', '_', '-', at most 100.")
+    key = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
+    connection.execute(key, {"key": f"sync_configurations:{sync_type}:{cmms_system_id}"})
+    found = read_configurations(connection, sync_type, cmms_system_id)
+    before = found[0] if found else None
+    wanted = dict(configuration)
+    if before and dict(before.configuration) == wanted and before.is_active == is_active:
+        return before
+    table = sync_configurations.c
+    values = {"configuration": wanted, "is_active": is_active, "version": before.version + 1 if before else 1}
+    if before:
+        statement = sa.update(sync_configurations).where(table.id == before.id).values(**values, updated_at=sa.func.now())
+        connection.execute(statement)
+        identifier = before.id
+    else:
+        insert = sa.insert(sync_configurations).values(cmms_system_id=cmms_system_id, sync_type=sync_type, **values)
+        identifier = connection.execute(insert.returning(table.id)).scalar_one()
+    connection.execute(sa.insert(sync_configuration_versions).values(configuration_id=identifier, changed_by=actor, **values))
+    connection.execute(
+        sa.insert(audit_log).values(
+            actor=actor,
+            action="configuration.changed" if before else "configuration.created",
+            entity_type="sync_configuration",
+            entity_key=f"{sync_type}:{cmms_system_id}",
+            before=_shown(before.configuration, is_active=before.is_active) if before else sa.null(),
+            after=_shown(wanted, is_active=is_active),
+        )
+    )
+    return read_configurations(connection, sync_type, cmms_system_id)[0]
+
+
+def register_source(
+    engine: sa.Engine,
+    settings: Settings,
+    cmms_system_id: str,
+    configuration: WebhookSource,
+    *,
+    secret: SecretStr | None,
+    actor: str,
+) -> StoredConfiguration:
+    """Make sure that a system is an active source of events with this configuration and, among others, this secret.
+
+    Doing it again changes nothing. A running sidecar knows the source a second later.
+
+    Raises:
+        PermanentError: the name or the secret does not fit, or a scheme that signs comes without a secret.
+    """
+    if secret is not None:
+        key_of(configuration.scheme, secret.get_secret_value())
+    elif configuration.scheme is not SchemeName.UNSIGNED:
+        raise PermanentError(f"A source of scheme {configuration.scheme} needs a secret.")
+    box = secrets.secret_box(settings)
+    with engine.begin() as connection:
+        stored = write_configuration(
+            connection, cmms_system_id, WEBHOOK, configuration.model_dump(mode="json"), actor=actor, is_active=True
+        )
+        if secret is not None:
+            now = connection.execute(sa.select(sa.func.now())).scalar_one()
+            in_force = secrets.active_secrets(connection, box, now, cmms_system_id)
+            if all(known.value != secret for known in in_force):
+                secrets.add_secret(connection, box, cmms_system_id, secret, actor=actor)
+    return stored
+
+
+def read_source(configuration: Mapping[str, Any]) -> WebhookSource:
+    """Read a stored configuration of sync type `webhook`.
+
+    Raises:
+        PermanentError: it was changed by hand into something that is none; the message names the fields.
+    """
+    try:
+        return WebhookSource.model_validate(configuration)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+        raise PermanentError(f"A webhook configuration is not usable: {problems}") from error
+
+
+def _shown(configuration: Mapping[str, Any], *, is_active: bool) -> dict[str, Any]:
+    return {"configuration": dict(configuration), "is_active": is_active}

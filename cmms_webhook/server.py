@@ -1,0 +1,119 @@
+"""The sidecar as a process: its socket, its limits on headers, and its end.
+
+What belongs here: uvicorn and signals. What does not: HTTP routes (`app`), migrations (whoever starts the services runs them).
+"""
+
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.settings import Settings
+from cmms_pipelines.storage.engine import locate, make_engine
+from cmms_pipelines.storage.secrets import secret_box
+from cmms_webhook.app import create_app
+from cmms_webhook.logs import configure_logging
+from cmms_webhook.receive import Limits
+
+MAX_HEAD_BYTES = 65_536
+SHUTDOWN_S = 30
+BACKLOG = 2048
+
+_log = structlog.get_logger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which ends normally after a signal: a stop that was asked for is no failure."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class BoundedHeadProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with a limit on what may come before the body: its own keeps headers without end."""
+
+    _head_bytes = 0
+    _is_in_head = True
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._is_in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The request's headers are too large.")
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._is_in_head, self._head_bytes = True, 0
+        super().on_message_complete()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket, port 0 for any free one.
+
+    Raises:
+        PermanentError: the address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise PermanentError(
+            f"The webhook receiver cannot listen on {host}:{port} ({error.strerror}): stop what uses it or set CMMS_WEBHOOK_PORT."
+        ) from error
+    return listener
+
+
+def server_config(app: FastAPI) -> uvicorn.Config:
+    """Return how uvicorn runs the application."""
+    return uvicorn.Config(
+        app,
+        http=BoundedHeadProtocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
+
+
+def serve(settings: Settings, on_listening: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what was taken; `on_listening` gets the base URL.
+
+    The database may be away or not migrated yet: `/health/ready` says so, and events are answered with 503.
+
+    Raises:
+        PermanentError: the address is taken, or the environment is not usable.
+    """
+    configure_logging()
+    engine = make_engine(locate(settings).cmms, pool_size=4, max_overflow=2, hide_parameters=True)
+    app = create_app(engine, secret_box(settings), limits=Limits(max_body_bytes=settings.webhook_max_body_bytes))
+    with listen(settings.webhook_host, settings.webhook_port) as listener:
+        host, port = listener.getsockname()[:2]
+        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        _log.info("webhook_receiver_listening", address=address)
+        if on_listening:
+            on_listening(address)
+        _Server(server_config(app)).run(sockets=[listener])
+    engine.dispose()
+    _log.info("webhook_receiver_stopped")

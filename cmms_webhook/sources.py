@@ -1,0 +1,111 @@
+"""The sources that may send, as they are configured now.
+
+What belongs here: reading all of them at once and keeping them for a second. What does not: what a source may do (`receive`).
+All names are read together, so that an unknown one costs no query and no more time than a known one.
+"""
+
+import asyncio
+import datetime as dt
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+import structlog
+from cryptography.fernet import MultiFernet
+
+from cmms_pipelines.domain.errors import PermanentError, TransientError
+from cmms_pipelines.domain.signatures import SchemeName, key_of
+from cmms_pipelines.storage.configurations import WEBHOOK, WebhookSource, read_configurations, read_source
+from cmms_pipelines.storage.secrets import StoredSecret, active_secrets
+
+TIME_TO_LIVE_S = 1.0
+PATIENCE_S = 2.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A system that may send; `fault` says why it cannot be served although it is configured."""
+
+    name: str
+    configuration: WebhookSource
+    keys: tuple[bytes, ...]
+    secret_ids: tuple[uuid.UUID, ...]
+    fault: str | None = None
+
+
+class Sources:
+    """All active sources, at most a second old; while the database is away the last ones known stay in force."""
+
+    def __init__(self, engine: sa.Engine, box: MultiFernet, clock: Callable[[], dt.datetime]) -> None:
+        self._engine, self._box, self._clock = engine, box, clock
+        self._known: Mapping[str, Source] | None = None
+        self._fresh_until = 0.0
+        self._refresh: asyncio.Task[None] | None = None
+        self._refresh_started = 0.0
+
+    async def find(self, name: str) -> Source | None:
+        """Return the source of this name.
+
+        Raises:
+            TransientError: the sources have never been read, and cannot be read now.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._known is None or now >= self._fresh_until:
+            if self._refresh is None:
+                self._refresh, self._refresh_started = asyncio.create_task(self._reload()), now
+            patience = self._refresh_started + PATIENCE_S - now
+            if patience > 0:
+                await asyncio.wait({self._refresh}, timeout=patience)
+        if self._known is None:
+            raise TransientError("The sources cannot be read from the database.")
+        return self._known.get(name)
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with sources that are configured but cannot be served."""
+        return sorted({source.fault for source in (self._known or {}).values() if source.fault})
+
+    async def _reload(self) -> None:
+        try:
+            known = await asyncio.to_thread(read_sources, self._engine, self._box, self._clock())
+            for source in known.values():
+                if source.fault and (self._known is None or self._known.get(source.name) != source):
+                    _log.error("source_unusable", source=source.name, fault=source.fault)
+            self._known = known
+        except sa.exc.SQLAlchemyError as error:
+            _log.error("sources_not_read", error=type(error).__name__)
+        finally:
+            self._fresh_until = asyncio.get_running_loop().time() + TIME_TO_LIVE_S
+            self._refresh = None
+
+
+def read_sources(engine: sa.Engine, box: MultiFernet, now: dt.datetime) -> dict[str, Source]:
+    """Read every active source with its secrets in force; one that is configured wrongly carries its fault."""
+    with engine.connect() as connection:
+        configurations = read_configurations(connection, WEBHOOK)
+        secrets = active_secrets(connection, box, now)
+    result = {}
+    for stored in configurations:
+        if stored.is_active:
+            mine = [secret for secret in secrets if secret.cmms_system_id == stored.cmms_system_id]
+            result[stored.cmms_system_id] = _source(stored.cmms_system_id, stored.configuration, mine)
+    return result
+
+
+def _source(name: str, configuration: Mapping[str, object], secrets: list[StoredSecret]) -> Source:
+    try:
+        source = read_source(configuration)
+    except PermanentError:
+        return Source(name, WebhookSource(), (), (), "configuration_unusable")
+    keys, secret_ids = [], []
+    try:
+        for secret in secrets:
+            if secret.value is not None:
+                keys.append(key_of(source.scheme, secret.value.get_secret_value()))
+                secret_ids.append(secret.id)
+    except PermanentError:
+        return Source(name, source, (), (), "secret_unusable")
+    is_unreadable = bool(secrets) and not keys and source.scheme is not SchemeName.UNSIGNED
+    return Source(name, source, tuple(keys), tuple(secret_ids), "secrets_unreadable" if is_unreadable else None)
