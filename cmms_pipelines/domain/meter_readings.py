@@ -1,0 +1,149 @@
+"""Where a meter reading of a webhook belongs among the days of its machine, and what it says about running hours.
+
+What belongs here: the policy on days, differences, gaps, resets and limits, with the rule ids of `domain.contracts`, for one
+reading at a time and without pandas: the run that applies an event must start fast. What does not: whole frames of the external
+API (`domain.running_times`), and reading or writing rows (`storage.meter_effects`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from cmms_pipelines.domain.event_payloads import Refusal
+
+EXTERNAL_API = "external_api"
+JITTER_HOURS = 1
+MAX_DAYS_COVERED = 32_767  # what SMALLINT holds
+
+
+@dataclass(frozen=True)
+class DayReading:
+    """What is known of a machine's day; hours are those of `days_covered` days. Warnings are rule ids."""
+
+    day: date
+    cumulative_hours: Decimal | None
+    running_hours: Decimal | None
+    days_covered: int
+    source: str
+    read_at: datetime | None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether its hours were computed from the reading before, and so change when that one does."""
+        return "running_hours_missing" in self.warnings
+
+
+@dataclass(frozen=True)
+class CounterReset:
+    """A counter that went back; `offset_hours` keeps the machine's lifetime hours rising."""
+
+    day: date
+    kind: str
+    counter_before: Decimal
+    counter_after: Decimal
+    offset_hours: Decimal
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Rows to write, the counter event of each day that was looked at (None: none), and a sentence on the outcome."""
+
+    rows: tuple[DayReading, ...]
+    counter_events: Mapping[date, CounterReset | None]
+    reason: str
+
+
+def place(new: DayReading, days: Mapping[date, DayReading], time_zone: str) -> Placement | Refusal:
+    """Place `new` among the stored `days` of its machine, of which the ones next to it must be there.
+
+    - A day that the external API has reported is left alone: it has authority.
+    - Of several readings of a day the last one read counts.
+    - Hours that are not given are the difference to the reading before, over the days since. A counter that is lower is a counter
+      event, and its hours are unknown.
+    - Hours beyond the length of the days covered are a warning up to an hour, and refused beyond (`running_hours_exceed_day`).
+    - A backdated reading has the difference of the day after it computed again, unless that day came from the external API.
+    """
+    stored = days.get(new.day)
+    if stored is not None and stored.source == EXTERNAL_API:
+        return Placement((), {}, "the external API has reported this day, and has authority")
+    if stored is not None and _order(stored) >= _order(new):
+        is_same = stored.cumulative_hours == new.cumulative_hours and stored.read_at == new.read_at
+        return Placement((), {}, "this reading is stored already" if is_same else "a later reading of this day is stored")
+    placed, event = _judge(new, _before(new.day, days), time_zone)
+    if isinstance(placed, Refusal):
+        return placed
+    rows, events = [placed], {new.day: event}
+    after = _after(new.day, days)
+    if after is not None and after.source != EXTERNAL_API and after.cumulative_hours is not None:
+        rejudged, event = _judge(replace(after, running_hours=_given(after)), placed, time_zone)
+        events[after.day] = event
+        if isinstance(rejudged, Refusal):
+            rejudged = replace(after, running_hours=None, warnings=(*after.warnings, rejudged.rule))
+        if rejudged != after:
+            rows.append(rejudged)
+    reason = "stored" if len(rows) == 1 else "stored, and the difference of the reading after it computed again"
+    return Placement(tuple(rows), events, reason)
+
+
+def local_day(moment: datetime, time_zone: str) -> date:
+    """Return the business day at the machine."""
+    return moment.astimezone(ZoneInfo(time_zone)).date()
+
+
+def length_hours(day: date, days_covered: int, time_zone: str) -> Decimal:
+    """Return the hours that the `days_covered` local days up to and with `day` have: 23 or 25 for one where the clock changes."""
+    zone = ZoneInfo(time_zone)
+    start = datetime.combine(day - timedelta(days=days_covered - 1), time(), zone).astimezone(UTC)
+    end = datetime.combine(day + timedelta(days=1), time(), zone).astimezone(UTC)
+    return Decimal(int((end - start).total_seconds())) / 3600
+
+
+def _judge(reading: DayReading, before: DayReading | None, time_zone: str) -> tuple[DayReading | Refusal, CounterReset | None]:
+    counter, hours, covered, warnings, event = reading.cumulative_hours, reading.running_hours, 1, [], None
+    last = before.cumulative_hours if before is not None else None
+    is_lower = counter is not None and last is not None and counter < last
+    if hours is None:
+        warnings.append("running_hours_missing")
+        if before is not None and counter is not None and last is not None and not is_lower:
+            hours, covered = counter - last, min((reading.day - before.day).days, MAX_DAYS_COVERED)
+    if is_lower and counter is not None and last is not None:
+        warnings.append("counter_went_back")
+        hours = None
+        event = _reset(reading.day, last, counter)
+    if covered > 1:
+        warnings.append("reading_spans_days")
+    limit = length_hours(reading.day, covered, time_zone)
+    if hours is not None and hours > limit + JITTER_HOURS:
+        message = f"{hours} h are more than the {limit} h that {covered} day(s) up to {reading.day.isoformat()} have"
+        return Refusal("running_hours_exceed_day", message), None
+    if hours is not None and hours > limit:
+        warnings.append("running_hours_over_day")
+    return replace(reading, running_hours=hours, days_covered=covered, warnings=tuple(warnings)), event
+
+
+def _reset(day: date, before: Decimal, after: Decimal) -> CounterReset:
+    from cmms_pipelines.domain.counters import explain_decrease  # noqa: PLC0415 - brings pandas, and a decrease is rare
+
+    change = explain_decrease(float(before), float(after))
+    return CounterReset(day, change.kind.value, before, after, Decimal(str(round(change.offset_hours, 4))))
+
+
+def _order(reading: DayReading) -> tuple[datetime, Decimal]:
+    return reading.read_at or datetime.min.replace(tzinfo=UTC), reading.cumulative_hours or Decimal(0)
+
+
+def _given(reading: DayReading) -> Decimal | None:
+    return None if reading.is_difference or "counter_went_back" in reading.warnings else reading.running_hours
+
+
+def _before(day: date, days: Mapping[date, DayReading]) -> DayReading | None:
+    known = [other for other in days if other < day and days[other].cumulative_hours is not None]
+    return days[max(known)] if known else None
+
+
+def _after(day: date, days: Mapping[date, DayReading]) -> DayReading | None:
+    known = [other for other in days if other > day and days[other].cumulative_hours is not None]
+    return days[min(known)] if known else None

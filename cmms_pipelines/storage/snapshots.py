@@ -1,0 +1,79 @@
+"""`cmms.source_snapshots`: what each source last stated of each entity, and when it stated each field.
+
+What belongs here: loading and writing them for a whole batch. What does not: what a statement means. The snapshot is the base
+of a three-way merge: it holds the source's side alone, whatever was edited here since.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+
+from cmms_pipelines.domain.registers import Registers
+from cmms_pipelines.storage.tables import source_snapshots
+
+_SNAPSHOTS = source_snapshots.fullname
+
+Key = tuple[str, str]
+"""System and entity key."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A source's statements about one entity; `extra` is what is no register (an order's statuses and notes)."""
+
+    registers: Registers
+    extra: Mapping[str, Any]
+    occurred_at: datetime | None
+
+
+_LOAD = sa.text(f"""
+    SELECT cmms_system_id, entity_key, snapshot, field_times, occurred_at
+    FROM {_SNAPSHOTS} JOIN unnest(CAST(:systems AS text[]), CAST(:keys AS text[])) AS wanted (cmms_system_id, entity_key)
+    USING (cmms_system_id, entity_key)
+    WHERE entity_type = :entity_type
+""")
+
+_WRITE = sa.text(f"""
+    INSERT INTO {_SNAPSHOTS} AS stored (cmms_system_id, entity_type, entity_key, snapshot, field_times, occurred_at)
+    SELECT system, :entity_type, entity, snapshot, field_times, occurred_at
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+        AS new (system text, entity text, snapshot jsonb, field_times jsonb, occurred_at timestamptz)
+    ORDER BY system, entity
+    ON CONFLICT (cmms_system_id, entity_type, entity_key) DO UPDATE
+    SET snapshot = excluded.snapshot, field_times = excluded.field_times, occurred_at = excluded.occurred_at,
+        updated_at = now()
+    WHERE (stored.snapshot, stored.field_times) IS DISTINCT FROM (excluded.snapshot, excluded.field_times)
+""")
+
+
+def load_snapshots(connection: sa.Connection, entity_type: str, keys: Iterable[Key]) -> dict[Key, Snapshot]:
+    """Return the snapshots that exist of `keys`."""
+    wanted = sorted(set(keys))
+    bound = {"systems": [key[0] for key in wanted], "keys": [key[1] for key in wanted], "entity_type": entity_type}
+    return {
+        (row.cmms_system_id, row.entity_key): Snapshot(
+            Registers(row.snapshot["fields"], {name: datetime.fromisoformat(at) for name, at in row.field_times.items()}),
+            row.snapshot.get("extra", {}),
+            row.occurred_at,
+        )
+        for row in connection.execute(_LOAD, bound)
+    }
+
+
+def write_snapshots(connection: sa.Connection, entity_type: str, snapshots: Mapping[Key, Snapshot]) -> None:
+    """Store snapshots; one that has not changed is not written."""
+    rows = [
+        {
+            "system": system,
+            "entity": entity,
+            "snapshot": {"fields": snapshot.registers.values, "extra": snapshot.extra},
+            "field_times": {name: at.isoformat() for name, at in snapshot.registers.times.items()},
+            "occurred_at": snapshot.occurred_at,
+        }
+        for (system, entity), snapshot in snapshots.items()
+    ]
+    connection.execute(_WRITE, {"rows": orjson.dumps(rows).decode(), "entity_type": entity_type})

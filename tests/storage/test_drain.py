@@ -1,0 +1,387 @@
+"""Each accepted event takes effect once, in the order of its entity, whatever goes wrong around it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from cmms_pipelines.domain.errors import TransientError
+from cmms_pipelines.storage.drain import DrainReport, drain
+from cmms_pipelines.storage.drain_turns import DrainState, drain_state
+from tests.conftest import Database
+from tests.storage.inbox_world import NOON, add_machines, drain_now, inbox, order_row, query, send, work_order
+
+
+def test_an_event_is_applied_marked_and_explained(database: Database) -> None:
+    add_machines(database.url, "N526JB")
+    work_order(database.url, type="created", equipment_number="N526JB", title="250 h inspection", priority=2, cost="1,250.5")
+    report = drain_now(database.url)
+    assert (report.claimed, report.applied, report.by_type) == (1, 1, {"work_order_created": 1})
+    order = order_row(database.url)
+    assert (order["status"], order["title"], order["priority"], order["cost"], order["is_partial"]) == (
+        "open",
+        "250 h inspection",
+        "high",
+        1250.5,
+        False,
+    )
+    assert query(database.url, "SELECT equipment_number FROM cmms.work_orders JOIN cmms.equipment e ON e.id = equipment_id") == [
+        ("N526JB",)
+    ]
+    hook = query(
+        database.url,
+        "SELECT processing_status, dagster_run_id, processed_at >= created_at, outcome FROM cmms.maintenance_event_hooks",
+    )
+    assert hook[0][:3] == ("processed", "a-run", True)
+    assert hook[0][3]["changed"]["priority"] == {"before": None, "after": "high", "reason": "first statement of the source"}
+    assert report.percentile_ms(1.0) is not None
+
+
+def test_a_replay_changes_nothing(database: Database) -> None:
+    work_order(database.url, type="created", title="A")
+    work_order(database.url, status="in_progress", at=5)
+    drain_now(database.url)
+    before = order_row(database.url)
+    query(database.url, "UPDATE cmms.maintenance_event_hooks SET processing_status = 'pending'")
+    report = drain_now(database.url)
+    assert (report.ignored, report.applied) == (2, 0)
+    assert order_row(database.url) == before
+
+
+def test_an_update_before_the_creation_makes_a_partial_order_that_the_creation_completes(database: Database) -> None:
+    work_order(database.url, title="later title", at=5)
+    drain_now(database.url)
+    assert (order_row(database.url)["is_partial"], order_row(database.url)["status"]) == (True, "requested")
+    work_order(database.url, type="created", title="first title", description="all of it", at=0)
+    drain_now(database.url)
+    order = order_row(database.url)
+    assert (order["is_partial"], order["status"], order["title"], order["description"]) == (
+        False,
+        "open",
+        "later title",
+        "all of it",
+    )
+
+
+def test_an_edit_made_here_stays_when_an_event_says_nothing_new_about_that_field(database: Database) -> None:
+    work_order(database.url, type="created", title="A", description="as created")
+    drain_now(database.url)
+    query(database.url, "UPDATE cmms.work_orders SET description = 'edited here'")
+    work_order(database.url, title="B", description="as created", at=5)
+    drain_now(database.url)
+    order = order_row(database.url)
+    assert (order["title"], order["description"], order["version"]) == ("B", "edited here", 2)
+
+
+def test_a_poison_event_does_not_stop_the_others_of_its_batch(database: Database) -> None:
+    work_order(database.url, "1", type="created")
+    work_order(database.url, "2", type="created", cost="a lot", status="exploded")
+    work_order(database.url, "3", type="created", parts=["seal"] * 3, currency="EUR")
+    send(database.url, "equipment_failure", {"equipment_number": "N526JB"})
+    work_order(database.url, "2", title="the order's next event")
+    report = drain_now(database.url)
+    assert (report.applied, report.dead, report.held) == (3, 1, 1)
+    states = inbox(database.url)
+    assert [state for state, _ in states] == ["processed", "dead_letter", "processed", "held", "processed"]
+    assert states[1][1] is not None
+    assert states[1][1].startswith("invalid_payload: ")
+    assert "cost" in states[1][1]
+    assert "a lot" not in states[1][1]
+    assert (states[3][1] or "").startswith("no_handler: ")
+
+
+def test_an_event_that_the_database_refuses_is_singled_out(database: Database) -> None:
+    query(database.url, "ALTER TABLE cmms.work_orders ADD CONSTRAINT no_trap CHECK (title <> 'trap')")
+    for number in range(20):
+        work_order(database.url, str(number), type="created", title="trap" if number == 13 else "fine")
+        work_order(database.url, str(number), description="second event", at=1)
+    report = drain_now(database.url)
+    dead = [error for state, error in inbox(database.url) if state == "dead_letter"]
+    assert (report.applied, report.dead) == (39, 1)
+    assert dead[0] is not None
+    assert "no_trap" in dead[0]
+    assert query(database.url, "SELECT count(*) FROM cmms.work_orders") == [(20,)]
+
+
+def test_a_transient_failure_is_tried_again_later_and_the_entitys_other_events_wait_for_it(database: Database) -> None:
+    for number in ("1", "2"):
+        work_order(database.url, number, type="created", title="A")
+    drain_now(database.url)
+    work_order(database.url, "1", title="B", at=5)
+    work_order(database.url, "1", title="C", at=6)
+    work_order(database.url, "2", title="B", at=5)
+    with psycopg.connect(database.url) as other:
+        other.execute("SELECT FROM cmms.work_orders WHERE work_order_number = '1' FOR UPDATE")
+        report = drain_now(database.url)
+    assert (report.applied, report.retried) == (1, 1)
+    states = query(
+        database.url,
+        "SELECT processing_status, retry_count, next_attempt_at > now() FROM cmms.maintenance_event_hooks ORDER BY sequence",
+    )
+    assert states[2:] == [("pending", 1, True), ("pending", 0, False), ("processed", 0, False)]
+    assert drain_now(database.url).claimed == 0
+    query(database.url, "UPDATE cmms.maintenance_event_hooks SET next_attempt_at = now()")
+    assert drain_now(database.url).applied == 2
+    assert order_row(database.url, "1")["title"] == "C"
+
+
+def test_an_event_that_fails_too_often_becomes_a_dead_letter(database: Database) -> None:
+    work_order(database.url, type="created", title="A")
+    drain_now(database.url)
+    work_order(database.url, title="B", at=5)
+    query(database.url, "UPDATE cmms.maintenance_event_hooks SET retry_count = 8 WHERE processing_status = 'pending'")
+    with psycopg.connect(database.url) as other:
+        other.execute("SELECT FROM cmms.work_orders FOR UPDATE")
+        assert drain_now(database.url).dead == 1
+    assert (inbox(database.url)[1][1] or "").startswith("retries_exhausted: after 8 retries")
+
+
+def test_an_event_about_an_unknown_machine_is_held_until_the_machine_exists(database: Database) -> None:
+    add_machines(database.url, "N526JB")
+    send(database.url, "asset_updated", {"equipment_number": "N999ZZ", "description": "from the CMMS"})
+    work_order(database.url, type="created", equipment_number="N999ZZ")
+    send(database.url, "meter_reading_recorded", {"equipment_number": "N999ZZ", "reading": 5})
+    report = drain_now(database.url)
+    assert (report.held, report.applied) == (3, 0)
+    assert (inbox(database.url)[0][1] or "").startswith("equipment_unknown: waits until equipment 'N999ZZ' exists")
+    assert drain_now(database.url).claimed == 0
+    add_machines(database.url, "N999ZZ")
+    report = drain_now(database.url)
+    assert (report.released, report.applied) == (3, 3)
+    assert query(database.url, "SELECT equipment_description FROM cmms.equipment WHERE equipment_number = 'N999ZZ'") == [
+        ("from the CMMS",)
+    ]
+
+
+def test_asset_events_change_the_machine_and_keep_what_they_do_not_name(database: Database) -> None:
+    add_machines(database.url, "N526JB")
+    send(database.url, "asset_updated", {"asset_id": "N526JB", "name": "A320-232", "attributes": {"BAUJJ": "2005"}})
+    send(database.url, "asset_deleted", {"asset_id": "N526JB"}, at=NOON + timedelta(minutes=1))
+    send(database.url, "asset_updated", {"asset_id": "N526JB", "name": "older"}, at=NOON - timedelta(minutes=1))
+    assert drain_now(database.url).counts()["ignored"] == 1
+    assert query(database.url, "SELECT equipment_description, is_active, attributes, company_code FROM cmms.equipment") == [
+        ("A320-232", False, {"HERST": "AIRBUS", "BAUJJ": "2005"}, "B6")
+    ]
+
+
+def test_meter_readings_become_hours_of_the_plants_local_day(database: Database) -> None:
+    add_machines(database.url, "N526JB")
+    for day, hours in ((1, 100), (2, 108.5), (4, 120), (5, 3)):
+        at = NOON.replace(day=day + 1, hour=3)  # three in the morning UTC is the evening before in New York
+        send(
+            database.url, "meter_reading_recorded", {"equipment_number": "N526JB", "reading": hours, "reading_at": at.isoformat()}
+        )
+    assert drain_now(database.url).applied == 4
+    rows = (
+        "SELECT date::text, running_hours::float, days_covered, cumulative_hours::float"
+        " FROM cmms.equipment_running_times ORDER BY date"
+    )
+    assert query(database.url, rows) == [
+        ("2026-03-01", None, 1, 100.0),
+        ("2026-03-02", 8.5, 1, 108.5),
+        ("2026-03-04", 11.5, 2, 120.0),
+        ("2026-03-05", None, 1, 3.0),
+    ]
+    events = "SELECT date::text, kind, offset_hours::float FROM cmms.counter_events"
+    assert query(database.url, events) == [("2026-03-05", "reset", 117.0)]
+    late = {"equipment_number": "N526JB", "reading": 6_600, "unit": "min", "reading_at": "2026-03-03T20:00:00Z"}
+    send(database.url, "meter_reading_recorded", late)
+    drain_now(database.url)
+    assert query(database.url, rows)[2:4] == [("2026-03-03", 1.5, 1, 110.0), ("2026-03-04", 10.0, 1, 120.0)]
+
+
+def test_a_day_that_the_external_api_has_reported_is_left_alone(database: Database) -> None:
+    add_machines(database.url, "N526JB")
+    send(database.url, "meter_reading_recorded", {"equipment_number": "N526JB", "reading": 100})
+    drain_now(database.url)
+    query(database.url, "UPDATE cmms.equipment_running_times SET source = 'external_api', running_hours = 7")
+    send(database.url, "meter_reading_recorded", {"equipment_number": "N526JB", "reading": 101}, at=NOON + timedelta(hours=1))
+    assert drain_now(database.url).ignored == 1
+    assert query(database.url, "SELECT running_hours::float, cumulative_hours::float FROM cmms.equipment_running_times") == [
+        (7.0, 100.0)
+    ]
+    reason = query(database.url, "SELECT outcome ->> 'reason' FROM cmms.maintenance_event_hooks ORDER BY sequence DESC LIMIT 1")
+    assert reason == [("the external API has reported this day, and has authority",)]
+
+
+@pytest.mark.parametrize(
+    ("reading", "rule"),
+    [
+        ({"reading": 200}, "running_hours_exceed_day"),
+        ({"reading": 1, "reading_at": "2126-01-01T00:00:00Z"}, "reading_date_implausible"),
+    ],
+)
+def test_an_impossible_reading_is_refused(database: Database, reading: dict[str, object], rule: str) -> None:
+    add_machines(database.url, "N526JB")
+    send(database.url, "meter_reading_recorded", {"equipment_number": "N526JB", "reading": 100}, at=NOON - timedelta(days=1))
+    send(database.url, "meter_reading_recorded", {"equipment_number": "N526JB", **reading})
+    assert drain_now(database.url).dead == 1
+    assert (inbox(database.url)[1][1] or "").startswith(f"{rule}: ")
+
+
+def test_two_drains_at_once_apply_each_event_once_and_in_order(database: Database) -> None:
+    orders, updates = 12, 40
+    with psycopg.connect(database.url) as connection:
+        for step in range(updates):
+            for number in range(orders):
+                payload = {
+                    "work_order_number": str(number),
+                    "title": f"step {step}",
+                    "notes": [{"at": f"{step:04}", "text": "n"}],
+                }
+                send(database.url, "work_order_updated", payload, at=NOON + timedelta(minutes=step), connection=connection)
+    reports: list[DrainReport] = []
+    threads = [
+        threading.Thread(target=lambda: reports.append(drain_now(database.url, batch_size=7, is_beside=True, idle_s=0.3)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(report.applied for report in reports) == orders * updates
+    assert sum(report.ignored for report in reports) == 0, "an event that came out of order would have been ignored as stale"
+    orders_now = query(database.url, "SELECT DISTINCT title, jsonb_array_length(notes) FROM cmms.work_orders")
+    assert orders_now == [("step 39", 40)]
+
+
+def test_an_event_is_not_claimed_while_an_earlier_one_of_its_entity_is_being_applied(database: Database) -> None:
+    work_order(database.url, title="first")
+    work_order(database.url, title="second", at=1)
+    work_order(database.url, "other", title="free")
+    with psycopg.connect(database.url) as other:
+        other.execute("SELECT FROM cmms.maintenance_event_hooks WHERE sequence = 1 FOR UPDATE")
+        assert drain_now(database.url).applied == 1
+        assert [state for state, _ in inbox(database.url)] == ["pending", "pending", "processed"]
+    assert drain_now(database.url).applied == 2
+
+
+_KILLED = """
+import sys
+from cmms_pipelines.storage.drain import drain
+drain(sys.argv[1], run_id="killed", idle_s=60, max_s=60, batch_size=50, progress=lambda report: print(report.claimed, flush=True))
+"""
+
+
+def test_events_of_a_killed_drain_stay_pending_and_the_next_applies_them_once(database: Database) -> None:
+    with psycopg.connect(database.url) as connection:
+        for number in range(400):
+            payload = {"work_order_number": str(number % 50), "title": f"t{number}"}
+            send(database.url, "work_order_updated", payload, at=NOON + timedelta(seconds=number), connection=connection)
+    # a lock in the way of the third batch keeps the drain inside its transaction until it is killed
+    with (
+        psycopg.connect(database.url) as blocker,
+        subprocess.Popen([sys.executable, "-c", _KILLED, database.url], stdout=subprocess.PIPE, text=True) as process,
+    ):
+        assert process.stdout is not None
+        process.stdout.readline()
+        blocker.execute("LOCK TABLE cmms.maintenance_event_hooks IN EXCLUSIVE MODE")
+        os.kill(process.pid, signal.SIGKILL)
+    done = query(database.url, "SELECT count(*) FROM cmms.maintenance_event_hooks WHERE processing_status = 'processed'")[0][0]
+    assert 0 < done < 400
+    report = drain_now(database.url, idle_s=1.0)
+    assert report.applied == 400 - done
+    assert query(database.url, "SELECT count(*) FROM cmms.work_orders") == [(50,)]
+    titles = {row[0] for row in query(database.url, "SELECT title FROM cmms.work_orders")}
+    assert titles == {f"t{number}" for number in range(350, 400)}
+
+
+def test_a_lost_database_connection_is_a_transient_error_and_loses_nothing(database: Database) -> None:
+    work_order(database.url, title="A")
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            drain(database.url, idle_s=30, max_s=30)
+        except TransientError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        _until(lambda: inbox(database.url)[0][0] == "processed")
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    thread.join()
+    assert len(errors) == 1
+    work_order(database.url, "2", title="B")
+    assert drain_now(database.url).applied == 1
+
+
+def test_a_waiting_drain_applies_a_new_event_within_a_moment(database: Database) -> None:
+    reports: list[DrainReport] = []
+    thread = threading.Thread(target=lambda: reports.append(drain(database.url, idle_s=1.2, max_s=20)))
+    thread.start()
+    _until(lambda: _state(database) is DrainState.WORKING)
+    for number in range(5):
+        time.sleep(0.15)
+        work_order(database.url, str(number), title="A")
+    thread.join()
+    assert reports[0].applied == 5
+    assert (reports[0].percentile_ms(1.0) or 1e9) < 500
+    assert reports[0].ended_because == "nothing came"
+
+
+def test_a_second_drain_ends_at_once_while_the_first_is_at_work(database: Database) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=lambda: drain(database.url, idle_s=30, max_s=30, should_stop=stop.is_set))
+    thread.start()
+    _until(lambda: _state(database) is DrainState.WORKING)
+    assert drain_now(database.url).ended_because == "another drain is at work"
+    stop.set()
+    thread.join()
+    assert _state(database) is DrainState.ABSENT
+
+
+def test_a_drain_at_the_end_of_its_life_works_until_the_next_one_has_taken_over(database: Database) -> None:
+    first: list[DrainReport] = []
+    second: list[DrainReport] = []
+    old = threading.Thread(target=lambda: first.append(drain(database.url, idle_s=30, max_s=0.2, grace_s=20)))
+    old.start()
+    _until(lambda: _state(database) is DrainState.LEAVING)
+    work_order(database.url, "1", title="A")
+    _until(lambda: inbox(database.url)[0][0] == "processed")
+    new = threading.Thread(target=lambda: second.append(drain(database.url, idle_s=2.0, max_s=20)))
+    new.start()
+    old.join()
+    _until(lambda: _state(database) is DrainState.WORKING)
+    work_order(database.url, "2", title="B")
+    new.join()
+    assert (first[0].applied, second[0].applied) == (1, 1)
+    assert first[0].ended_because == "its time was over"
+    assert _state(database) is DrainState.ABSENT
+
+
+def test_a_drain_that_nobody_follows_ends_after_its_grace(database: Database) -> None:
+    started = time.monotonic()
+    report = drain(database.url, idle_s=30, max_s=0.2, grace_s=0.5)
+    assert report.ended_because == "its time was over"
+    assert 0.6 < time.monotonic() - started < 4
+
+
+def test_a_limit_is_kept(database: Database) -> None:
+    for number in range(10):
+        work_order(database.url, str(number), title="A")
+    assert drain_now(database.url, limit=4).applied == 4
+    assert [state for state, _ in inbox(database.url)].count("pending") == 6
+
+
+def _state(database: Database) -> DrainState:
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        return drain_state(connection)
+
+
+def _until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        time.sleep(0.02)
