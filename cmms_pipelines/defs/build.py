@@ -1,0 +1,31 @@
+"""All definitions of the main code location, joined; the one seam where tests put other resources in."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from cmms_pipelines.defs.equipment import definitions as equipment
+from cmms_pipelines.defs.maintenance import definitions as maintenance
+from cmms_pipelines.defs.operations import definitions as operations
+from cmms_pipelines.defs.resources import SourceSystem, Warehouse
+from cmms_pipelines.defs.running_hours import definitions as running_hours
+from cmms_pipelines.settings import Settings
+
+
+def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | None = None) -> dg.Definitions:
+    """Return every definition but the dbt models, which have a code location of their own (`definitions_reporting`).
+
+    Args:
+        settings: time zone of schedules and partitions, first day of running hours.
+        resource_overrides: by name, `warehouse` and `source_system`.
+    """
+    return dg.Definitions.merge(
+        equipment.build(settings.time_zone),
+        running_hours.build(settings.time_zone, settings.first_day),
+        maintenance.build(),
+        operations.build(settings.time_zone),
+        dg.Definitions(
+            resources={"warehouse": Warehouse(), "source_system": SourceSystem(), **(resource_overrides or {})},
+            executor=dg.in_process_executor,
+        ),
+    )

@@ -1,0 +1,121 @@
+"""The master data: plants, and the equipment of each."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+
+from cmms_pipelines.defs.metadata import KINDS, OWNERS, definition_metadata, sync_metadata
+from cmms_pipelines.defs.resources import SourceSystem, Warehouse
+from cmms_pipelines.defs.running import (
+    EXTERNAL_API_POOL,
+    SYNC_RETRIES,
+    close_abandoned_logs,
+    operator_errors,
+    runs_in_flight,
+    sync_key,
+)
+from cmms_pipelines.storage.tables import equipment as equipment_table
+from cmms_pipelines.storage.tables import plants as plants_table
+
+PLANTS = dg.DynamicPartitionsDefinition(name="plants")
+EQUIPMENT_JOB = "sync_equipment"
+
+
+@dataclass(frozen=True)
+class PartitionChanges:
+    """What has to happen for the partitions to follow the plants."""
+
+    added: list[str]
+    removed: list[str]
+
+
+def partition_changes(plants: Mapping[str, bool], existing: Collection[str], *, is_in_flight: bool) -> PartitionChanges:
+    """Compare active plants (code -> is_active) with the partitions; nothing is removed while a run may be using it."""
+    active = [code for code, is_active in sorted(plants.items()) if is_active]
+    added = [code for code in active if code not in existing]
+    removed = [] if is_in_flight else [code for code in sorted(existing) if code not in active]
+    return PartitionChanges(added, removed)
+
+
+@dg.asset(
+    key=["cmms", "plants"],
+    group_name="equipment",
+    kinds=KINDS,
+    owners=OWNERS,
+    metadata=definition_metadata(plants_table),
+    description=(
+        "The plants of the maintenance department: reference data from CMMS_PLANTS_FILE or the external API. "
+        "Equipment partitions follow the active ones."
+    ),
+    pool=EXTERNAL_API_POOL,
+    retry_policy=SYNC_RETRIES,
+)
+def plants(context: dg.AssetExecutionContext, warehouse: Warehouse, source_system: SourceSystem) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Sync the plants and bring the partitions of equipment up to date."""
+    from cmms_pipelines.sync.plants import known_plants, sync_plants  # noqa: PLC0415 - keeps start-up light
+
+    engine = warehouse.engine()
+    close_abandoned_logs(context, engine)
+    with operator_errors():
+        session = sync_plants(
+            engine,
+            source_system.settings(),
+            sync_key=sync_key(context, "plants"),
+            run_id=context.run.run_id,
+            progress=context.log.info,
+        )
+    known = known_plants(engine)
+    is_active = {str(code): bool(active) for code, active in zip(known["plant_code"], known["is_active"], strict=True)}
+    _follow(context.instance, is_active)
+    return dg.MaterializeResult(
+        metadata={**sync_metadata(session), "dagster/row_count": len(known), "active_plants": sum(is_active.values())}
+    )
+
+
+@dg.asset(
+    key=["cmms", "equipment"],
+    deps=[["cmms", "plants"]],
+    group_name="equipment",
+    partitions_def=PLANTS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    kinds=KINDS,
+    owners=OWNERS,
+    metadata=definition_metadata(equipment_table),
+    description=(
+        "Equipment master data, one partition per plant: every machine with its plant, group, company and classification. "
+        "Unchanged machines are not written; machines are deactivated by a flag of the source, never by absence; refused "
+        "records are in cmms.sync_rejections."
+    ),
+    pool=EXTERNAL_API_POOL,
+    retry_policy=SYNC_RETRIES,
+)
+def equipment(context: dg.AssetExecutionContext, warehouse: Warehouse, source_system: SourceSystem) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Sync the equipment of the selected plants, and apply the readings that were waiting for it."""
+    from cmms_pipelines.storage.quality import equipment_per_plant  # noqa: PLC0415 - keeps start-up light
+    from cmms_pipelines.sync.equipment import sync_equipment  # noqa: PLC0415
+    from cmms_pipelines.sync.orphans import replay_orphans  # noqa: PLC0415
+
+    engine, settings, run_id = warehouse.engine(), source_system.settings(), context.run.run_id
+    close_abandoned_logs(context, engine)
+    key = sync_key(context, "equipment")
+    with operator_errors():
+        session = sync_equipment(engine, settings, context.partition_keys, sync_key=key, run_id=run_id, progress=context.log.info)
+        applied = replay_orphans(engine, sync_key=f"{key}:orphans", run_id=run_id, progress=context.log.info)
+    rows = equipment_per_plant(engine)
+    for plant_code in context.partition_keys:
+        context.add_asset_metadata({"dagster/partition_row_count": rows.get(plant_code, 0)}, partition_key=plant_code)
+    return dg.MaterializeResult(
+        metadata={**sync_metadata(session), "dagster/row_count": sum(rows.values()), "waiting_readings_applied": applied}
+    )
+
+
+def _follow(instance: dg.DagsterInstance, plants: Mapping[str, bool]) -> None:
+    name = str(PLANTS.name)
+    changes = partition_changes(
+        plants, instance.get_dynamic_partitions(name), is_in_flight=runs_in_flight(instance, EQUIPMENT_JOB)
+    )
+    if changes.added:
+        instance.add_dynamic_partitions(name, changes.added)
+    for plant_code in changes.removed:
+        instance.delete_dynamic_partition(name, plant_code)

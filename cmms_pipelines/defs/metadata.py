@@ -1,0 +1,71 @@
+"""What the asset pages show: columns, counts, times and refusals, in one shape for every sync.
+
+What belongs here: turning reports and tables into Dagster metadata. What does not: computing anything.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from cmms_pipelines.domain.reports import SyncCounts
+    from cmms_pipelines.sync.session import SyncSession
+
+OWNERS = ["team:maintenance-data"]
+KINDS = {"python", "postgres", "pandas"}
+
+
+def column_schema(table: "sa.Table") -> dg.TableSchema:
+    """Return a table's columns as Dagster shows them, from the one place that defines them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=column.name,
+                type=str(column.type.compile()).lower(),
+                description=column.comment,
+                constraints=dg.TableColumnConstraints(nullable=bool(column.nullable), unique=bool(column.unique)),
+            )
+            for column in table.columns
+        ]
+    )
+
+
+def definition_metadata(table: "sa.Table") -> dict[str, Any]:
+    """Return the metadata that an asset over `table` carries in its definition."""
+    return {"dagster/column_schema": column_schema(table), "dagster/table_name": table.fullname}
+
+
+def counts_metadata(counts: "SyncCounts") -> dict[str, Any]:
+    """Return a sync's books: received = inserted + updated + unchanged + merged + refused."""
+    return {
+        "records_received": counts.received,
+        "records_stored": counts.stored,
+        "records_inserted": counts.inserted,
+        "records_updated": counts.updated,
+        "records_unchanged": counts.unchanged,
+        "records_merged": counts.merged,
+        "records_warned": counts.warned,
+        "records_refused": counts.refused,
+        "refused_by_rule": _rules_table(counts.refused_by_rule),
+    }
+
+
+def sync_metadata(session: "SyncSession") -> dict[str, Any]:
+    """Return what a whole sync did, for its run's materializations."""
+    return {
+        **counts_metadata(session.counts),
+        "sync_log_id": session.log.id,
+        "seconds_by_stage": {stage: round(seconds, 3) for stage, seconds in session.counts.stage_seconds.items()},
+        "slices_done_earlier": session.slices_skipped,
+        "api_requests": len(session.calls),
+        "api_retries": sum(call.attempts - 1 for call in session.calls),
+    }
+
+
+def _rules_table(refused: Mapping[str, int]) -> dg.TableMetadataValue:
+    schema = dg.TableSchema([dg.TableColumn("rule", "text"), dg.TableColumn("records", "bigint")])
+    records = [dg.TableRecord({"rule": rule, "records": count}) for rule, count in sorted(refused.items())]
+    return dg.MetadataValue.table(records=records, schema=schema)

@@ -1,0 +1,44 @@
+"""What the code location of the reports consists of."""
+
+from datetime import datetime
+from urllib.parse import unquote, urlsplit
+
+import dagster as dg
+
+from cmms_pipelines.defs.reporting.assets import build_assets
+from cmms_pipelines.defs.reporting.jobs import build_marts, build_schedule
+from cmms_pipelines.defs.reporting.project import PROJECT_DIR, prepare_manifest
+from cmms_pipelines.defs.reporting.resources import Dbt
+from cmms_pipelines.settings import Settings
+
+
+def build(settings: Settings, *, database_url: str | None = None, as_of: datetime | None = None) -> dg.Definitions:
+    """Return assets, checks, job and schedule of the reports.
+
+    `database_url` and `as_of` are for tests: a database other than the environment's, a moment other than the present.
+    The database need not answer: only its name goes into the manifest.
+
+    Raises:
+        PermanentError: the dbt project is missing or does not parse.
+    """
+    work_dir = settings.home / "dbt"
+    manifest = prepare_manifest(PROJECT_DIR, work_dir / "target", _database_name(settings, database_url))
+    return dg.Definitions(
+        assets=[build_assets(manifest)],
+        jobs=[build_marts],
+        schedules=[build_schedule(settings.time_zone)],
+        resources={
+            "dbt": Dbt(
+                work_dir=str(work_dir),
+                time_zone=settings.time_zone,
+                as_of=as_of.isoformat() if as_of else None,
+                database_url=database_url,
+            )
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+def _database_name(settings: Settings, database_url: str | None) -> str:
+    given = database_url or (settings.database_url.get_secret_value() if settings.database_url else None)
+    return unquote(urlsplit(given).path.removeprefix("/")) if given else "cmms"

@@ -1,0 +1,94 @@
+"""dbt as a resource: one run of it against the `cmms` database.
+
+What belongs here: starting dbt with the right connection, and tidying up behind it. What does not: what the models are.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import orjson
+from dagster_dbt import DbtCliResource
+from packaging.version import Version
+
+from cmms_pipelines.defs.reporting.project import EXECUTABLE, PROJECT_DIR, connection_environment
+from cmms_pipelines.settings import read_settings
+
+RUNS_KEPT = 10
+
+
+class Dbt(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Our dbt project, ready to run; the connection comes from the environment when a run starts."""
+
+    work_dir: str
+    """Where dbt's own files of each run go: its log, its compiled SQL, its results."""
+    time_zone: str = "UTC"
+    """Turns the start of a sync into a day."""
+    as_of: str | None = None
+    """The moment the marts are built for, ISO 8601 with an offset; by default the present."""
+    database_url: str | None = None
+    """A libpq URL; by default the environment's, or the embedded server's."""
+
+    def build(self, context: dg.AssetExecutionContext) -> Iterator[Any]:
+        """Run `dbt build` over the selected models and yield their materializations and check results.
+
+        Raises:
+            DagsterDbtCliRuntimeError: a model could not be built, or a test of severity error failed.
+            PermanentError: there is no database to go to.
+        """
+        runs = Path(self.work_dir) / "runs"
+        _forget_old_runs(runs)
+        variables: dict[str, object] = {"time_zone": self.time_zone, "as_of": self.as_of}
+        with _environment(connection_environment(self._address())):
+            invocation = _DbtCli(
+                project_dir=str(PROJECT_DIR),
+                profiles_dir=str(PROJECT_DIR),
+                dbt_executable=str(EXECUTABLE),
+                global_config_flags=["--no-use-colors", "--no-partial-parse"],
+            ).cli(
+                ["build", "--vars", orjson.dumps(variables).decode()],
+                context=context,
+                target_path=runs / context.run.run_id,
+            )
+        yield from invocation.stream().fetch_row_counts().fetch_column_metadata()
+
+    def _address(self) -> str:
+        from cmms_pipelines.storage.engine import locate  # noqa: PLC0415 - keeps SQLAlchemy out of the location's start
+
+        return self.database_url or locate(read_settings()).cmms
+
+
+class _DbtCli(DbtCliResource):
+    @cached_property
+    def _cli_version(self) -> Version:
+        # dagster-dbt asks `dbt --version`, which takes two seconds and calls PyPI to compare: we know what is installed
+        from dbt.version import __version__  # noqa: PLC0415
+
+        return Version(__version__)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of this process for a while: dagster-dbt hands dbt the process's environment and no other."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _forget_old_runs(runs: Path) -> None:
+    """Keep the files of the newest runs only: each has its own copy of everything that dbt compiled."""
+    folders = sorted((path for path in runs.glob("*") if path.is_dir()), key=lambda path: path.stat().st_mtime, reverse=True)
+    for folder in folders[RUNS_KEPT - 1 :]:
+        shutil.rmtree(folder, ignore_errors=True)

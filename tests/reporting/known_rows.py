@@ -1,0 +1,168 @@
+"""The rows that the marts are computed from, made from a seed: gaps, null hours, null counters, several plants and days."""
+
+import random
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from cmms_pipelines.storage import tables
+
+AS_OF = datetime(2026, 3, 10, 5, 0, tzinfo=UTC)
+TODAY = {"HNL": date(2026, 3, 9), "UTC": date(2026, 3, 10), "AKL": date(2026, 3, 10)}  # in Honolulu it is still the day before
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class KnownRows:
+    """The rows of each table, ids included."""
+
+    plants: list[Row]
+    equipment_groups: list[Row]
+    equipment: list[Row]
+    equipment_running_times: list[Row]
+    work_orders: list[Row]
+    api_sync_logs: list[Row]
+    sync_rejections: list[Row]
+    api_calls: list[Row]
+
+
+def make_rows() -> KnownRows:
+    """Return the same rows each time."""
+    dice = random.Random(20260310)  # noqa: S311 - a seed, not a secret
+    zones = {"HNL": "Pacific/Honolulu", "UTC": "UTC", "AKL": "Pacific/Auckland"}
+    plants = [
+        {"id": number, "plant_code": code, "name": f"Plant {code}", "time_zone": zone}
+        for number, (code, zone) in enumerate(zones.items(), start=1)
+    ]
+    groups = [{"id": 1, "name": "pumps"}, {"id": 2, "name": "fans"}]
+    equipment = [
+        {
+            "id": number,
+            "equipment_number": f"EQ-{number:03}",
+            "equipment_description": f"Machine {number}",
+            "plant_id": dice.randint(1, 3),
+            "equipment_group_id": dice.choice([1, 2, None]),
+            "is_active": dice.random() < 0.9,
+            "created_at": AS_OF - timedelta(days=dice.choice([1, 6, 8, 90]), hours=3),
+        }
+        for number in range(1, 41)
+    ]
+    logs = [_log(dice, number) for number in range(1, 16)]
+    return KnownRows(
+        plants=plants,
+        equipment_groups=groups,
+        equipment=equipment,
+        equipment_running_times=[reading for machine in equipment[:35] for reading in _readings(dice, machine)],
+        work_orders=[_work_order(dice, number) for number in range(1, 61)],
+        api_sync_logs=logs,
+        sync_rejections=[_rejection(dice, number) for number in range(1, 61)],
+        api_calls=[call for log in logs[:12] for call in _calls(dice, log)] + [_call(dice, None)],
+    )
+
+
+def store(engine: sa.Engine, rows: KnownRows) -> None:
+    """Insert the rows, into partitions made for them."""
+    with engine.begin() as connection:
+        for first, after in (("2026-01-01", "2026-02-01"), ("2026-02-01", "2026-03-01"), ("2026-03-01", "2026-04-01")):
+            connection.exec_driver_sql(
+                f"CREATE TABLE cmms.running_times_of_{first[:7].replace('-', '_')} PARTITION OF cmms.equipment_running_times"
+                f" FOR VALUES FROM ('{first}') TO ('{after}')"
+            )
+        for name, values in vars(rows).items():
+            connection.execute(sa.insert(tables.metadata.tables[f"cmms.{name}"]), values)
+
+
+def _readings(dice: random.Random, machine: Row) -> list[Row]:
+    counter = Decimal(dice.randint(0, 5000))
+    readings = []
+    for days_ago in range(50, -3, -1):  # two days ahead of the present: a source's clock may be wrong
+        if dice.random() < 0.3 or (machine["id"] % 5 == 0 and days_ago < 20):
+            continue
+        hours = Decimal(dice.randint(0, 240000)) / 10000
+        counter += hours
+        went_back = dice.random() < 0.05
+        readings.append(
+            {
+                "equipment_id": machine["id"],
+                "plant_id": machine["plant_id"],
+                "date": date(2026, 3, 10) - timedelta(days=days_ago),
+                "running_hours": None if went_back else hours,
+                "cumulative_hours": counter if went_back or dice.random() < 0.8 else None,
+                "days_covered": dice.choice([1, 1, 1, 2]),
+            }
+        )
+    return readings
+
+
+def _work_order(dice: random.Random, number: int) -> Row:
+    statuses = ["requested", "open", "scheduled", "in_progress", "on_hold", "completed", "closed", "cancelled"]
+    machine = dice.choice([None, *range(1, 41)])
+    return {
+        "cmms_system_id": "cmms-1",
+        "work_order_number": f"WO-{number}",
+        "status": dice.choice(statuses),
+        "equipment_id": machine,
+    }
+
+
+def _log(dice: random.Random, number: int) -> Row:
+    status = dice.choice(["success", "partial", "failed", "cancelled", "running"]) if number < 15 else "running"
+    inserted, updated, unchanged, merged, failed = (dice.randint(0, 900) for _ in range(5)) if number % 5 else (0, 0, 0, 0, 0)
+    success = inserted + updated + unchanged + merged
+    started = AS_OF - timedelta(days=dice.randint(0, 10), minutes=dice.randint(5, 1439))
+    return {
+        "id": number,
+        "sync_type": dice.choice(tables.SYNC_TYPES),
+        "status": status,
+        "scope": {"plants": ["UTC"]},
+        "records_processed": success + failed,
+        "records_success": success,
+        "records_failed": failed,
+        "records_inserted": inserted,
+        "records_updated": updated,
+        "records_unchanged": unchanged,
+        "records_merged": merged,
+        "sync_started_at": started,
+        "sync_completed_at": None if status == "running" else started + timedelta(milliseconds=dice.randint(50, 90_000)),
+        "created_at": started,
+        "dagster_run_id": f"run-{number}",
+    }
+
+
+def _rejection(dice: random.Random, number: int) -> Row:
+    status = dice.choice(["open", "open", "replayed", "discarded"])
+    return {
+        "sync_type": "running_times",
+        "record_key": f"record-{number}",
+        "rule": "running_hours_exceed_day",
+        "is_primary": dice.random() < 0.7,
+        "severity": dice.choice(tables.SEVERITIES),
+        "message": "More hours than the day has.",
+        "payload": {"EQUNR": number},
+        "equipment_number": dice.choice([None, "EQ-999", *[f"EQ-{machine:03}" for machine in range(1, 21)]]),
+        "status": status,
+        "resolved_at": None if status == "open" else AS_OF,
+    }
+
+
+def _calls(dice: random.Random, log: Row) -> list[Row]:
+    return [_call(dice, log["id"]) for _ in range(dice.randint(0, 30))]
+
+
+def _call(dice: random.Random, sync_log_id: int | None) -> Row:
+    status = dice.choice([200, 200, 200, 200, 503, None])
+    return {
+        "sync_log_id": sync_log_id,
+        "endpoint": "/equipments",
+        "method": "GET",
+        "status": status,
+        "attempts": dice.randint(1, 4),
+        "duration_ms": dice.uniform(3, 4000),
+        "bytes_received": dice.randint(0, 10**9),
+        "rows": dice.randint(0, 5000),
+        "error": None if status == 200 else "no answer",
+        "started_at": AS_OF,
+    }

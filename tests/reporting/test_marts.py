@@ -1,0 +1,127 @@
+"""The marts say what the operational rows say, computed here another way."""
+
+from collections import Counter
+from datetime import UTC, timedelta
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.reporting.conftest import Built, read
+from tests.reporting.known_rows import AS_OF, TODAY, Row
+
+pytestmark = pytest.mark.xdist_group("reporting")  # one build for the folder, not one for each worker
+
+
+def test_equipment_status_has_one_row_for_each_machine(built: Built) -> None:
+    numbers = [row["equipment_number"] for row in built.marts["equipment_status"]]
+    assert sorted(numbers) == [machine["equipment_number"] for machine in built.rows.equipment]
+
+
+def test_equipment_status_agrees_with_the_readings(built: Built) -> None:
+    plants = {plant["id"]: plant for plant in built.rows.plants}
+    for machine in built.rows.equipment:
+        today = TODAY[plants[machine["plant_id"]]["plant_code"]]
+        readings = [
+            row for row in built.rows.equipment_running_times if row["equipment_id"] == machine["id"] and row["date"] <= today
+        ]
+        counters = [row for row in readings if row["cumulative_hours"] is not None]
+        last = max(readings, key=lambda row: row["date"], default=None)
+        window = {days: [row for row in readings if 1 <= (today - row["date"]).days <= days] for days in (7, 30)}
+        row = _status_of(built, machine)
+        assert row["last_reading_on"] == (last and last["date"])
+        assert row["last_running_hours"] == (last and last["running_hours"])
+        assert row["last_cumulative_hours"] == max((row["cumulative_hours"] for row in counters), default=None)
+        assert row["days_since_last_reading"] == (last and (today - last["date"]).days)
+        assert row["running_hours_last_7_days"] == sum((row["running_hours"] or Decimal(0)) for row in window[7])
+        assert row["running_hours_last_30_days"] == sum((row["running_hours"] or Decimal(0)) for row in window[30])
+        assert row["readings_last_30_days"] == len(window[30])
+
+
+def test_equipment_status_agrees_with_the_master_data(built: Built) -> None:
+    plants = {plant["id"]: plant for plant in built.rows.plants}
+    groups = {group["id"]: group["name"] for group in built.rows.equipment_groups}
+    for machine in built.rows.equipment:
+        row = _status_of(built, machine)
+        assert (row["plant_code"], row["plant_name"]) == (
+            plants[machine["plant_id"]]["plant_code"],
+            plants[machine["plant_id"]]["name"],
+        )
+        assert row["equipment_group_name"] == groups.get(machine["equipment_group_id"])
+        assert row["equipment_description"] == machine["equipment_description"]
+        assert row["is_active"] == machine["is_active"]
+        assert row["is_recently_added"] == (AS_OF - machine["created_at"] < timedelta(days=7))
+        assert row["built_as_of"] == AS_OF
+
+
+def test_equipment_status_counts_what_waits_for_the_machine(built: Built) -> None:
+    orders = Counter(row["equipment_id"] for row in built.rows.work_orders if row["status"] not in {"closed", "cancelled"})
+    refused = [row for row in built.rows.sync_rejections if row["status"] == "open" and row["is_primary"]]
+    rejections = Counter(row["equipment_number"] for row in refused)
+    grave = {row["equipment_number"] for row in refused if row["severity"] in {"critical", "error"}}
+    for machine in built.rows.equipment:
+        row = _status_of(built, machine)
+        assert row["open_work_orders"] == orders[machine["id"]]
+        assert row["open_rejections"] == rejections[machine["equipment_number"]]
+        assert row["has_sync_errors"] == (machine["equipment_number"] in grave)
+
+
+def test_sync_performance_agrees_with_the_sync_logs(built: Built) -> None:
+    by_id = {row["sync_log_id"]: row for row in built.marts["sync_performance"]}
+    assert sorted(by_id) == [log["id"] for log in built.rows.api_sync_logs]
+    for log in built.rows.api_sync_logs:
+        row = by_id[log["id"]]
+        same = ["sync_type", "status", "scope", "dagster_run_id", "sync_started_at", "sync_completed_at"]
+        same += [name for name in log if name.startswith("records_")]
+        assert {name: row[name] for name in same} == {name: log[name] for name in same}
+        assert row["started_on"] == log["sync_started_at"].astimezone(UTC).date()
+        assert row["refusal_rate"] == (
+            pytest.approx(log["records_failed"] / log["records_processed"]) if log["records_processed"] else None
+        )
+        if log["sync_completed_at"] is None:
+            assert row["duration_s"] is None
+            assert row["records_per_s"] is None
+        else:
+            seconds = (log["sync_completed_at"] - log["sync_started_at"]).total_seconds()
+            assert row["duration_s"] == pytest.approx(seconds)
+            assert row["records_per_s"] == pytest.approx(log["records_processed"] / seconds)
+
+
+def test_sync_performance_agrees_with_the_api_calls(built: Built) -> None:
+    for row in built.marts["sync_performance"]:
+        calls = [call for call in built.rows.api_calls if call["sync_log_id"] == row["sync_log_id"]]
+        milliseconds = [call["duration_ms"] for call in calls]
+        assert row["api_calls"] == len(calls)
+        assert row["api_calls_failed"] == sum(call["error"] is not None for call in calls)
+        assert row["api_retries"] == sum(call["attempts"] - 1 for call in calls)
+        assert row["api_rows"] == sum(call["rows"] for call in calls)
+        assert row["bytes_received"] == sum(call["bytes_received"] for call in calls)
+        assert row["api_p50_ms"] == (pytest.approx(np.percentile(milliseconds, 50)) if calls else None)
+        assert row["api_p95_ms"] == (pytest.approx(np.percentile(milliseconds, 95)) if calls else None)
+
+
+def test_the_known_rows_reach_every_branch(built: Built) -> None:
+    status = built.marts["equipment_status"]
+    assert any(row["last_reading_on"] is None for row in status)
+    assert any(row["last_reading_on"] is not None and row["readings_last_30_days"] < 15 for row in status)
+    assert any(row["last_running_hours"] is None and row["last_reading_on"] for row in status)
+    assert {row["is_recently_added"] for row in status} == {row["has_sync_errors"] for row in status} == {True, False}
+    performance = built.marts["sync_performance"]
+    assert any(row["refusal_rate"] is None for row in performance)
+    assert any(row["duration_s"] is None for row in performance)
+    assert any(row["api_calls"] == 0 for row in performance)
+
+
+def test_models_land_in_analytics_as_views_and_tables(built: Built) -> None:
+    relations = read(
+        built.database.engine, "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'analytics'"
+    )
+    kinds = {row["table_name"]: row["table_type"] for row in relations}
+    assert {name for name, kind in kinds.items() if kind == "BASE TABLE"} == {"equipment_status", "sync_performance"}
+    assert {name for name, kind in kinds.items() if kind == "VIEW"} == {name for name in kinds if name.startswith("stg_cmms__")}
+    assert len(kinds) == 11
+
+
+def _status_of(built: Built, machine: Row) -> dict[str, Any]:
+    return next(row for row in built.marts["equipment_status"] if row["equipment_id"] == machine["id"])

@@ -1,0 +1,137 @@
+"""The dbt project on disk: its manifest, its connection, and its agreement with the tables."""
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.dialects import postgresql
+
+from cmms_pipelines.defs.reporting.project import PASSWORD_VARIABLE, PROJECT_DIR, connection_environment, prepare_manifest
+from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.storage import tables
+from tests.reporting.conftest import Built
+
+pytestmark = pytest.mark.xdist_group("reporting")  # one build for the folder, not one for each worker
+
+
+@pytest.fixture(scope="session")
+def manifest(built: Built) -> dict[str, Any]:
+    """The manifest that the build used."""
+    [path] = (built.home / "dbt" / "target").glob("manifest-*.json")
+    parsed: dict[str, Any] = json.loads(path.read_text())
+    return parsed
+
+
+def test_two_processes_at_once_get_one_manifest_and_a_change_makes_a_new_one(tmp_path: Path) -> None:
+    project, target = tmp_path / "project", tmp_path / "target"
+    shutil.copytree(PROJECT_DIR / "macros", project / "macros")
+    for name in ("dbt_project.yml", "profiles.yml"):
+        shutil.copy(PROJECT_DIR / name, project / name)
+    with ThreadPoolExecutor(2) as both:
+        first, second = both.map(lambda _: prepare_manifest(project, target, "reports"), range(2))
+    assert first == second
+    assert len(list(target.glob("manifest-*.json"))) == 1
+    before = first.stat().st_mtime_ns
+    assert prepare_manifest(project, target, "reports") == first
+    assert first.stat().st_mtime_ns == before
+    (project / "macros" / "as_of.sql").write_text("{% macro as_of() %} now() {% endmacro %}")
+    assert prepare_manifest(project, target, "reports") != first
+
+
+def test_a_project_that_does_not_parse_is_refused_with_the_words_of_dbt(tmp_path: Path) -> None:
+    for name in ("dbt_project.yml", "profiles.yml"):
+        shutil.copy(PROJECT_DIR / name, tmp_path / name)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "broken.sql").write_text("select * from {{ ref('nothing') }}")
+    with pytest.raises(PermanentError, match="nothing"):
+        prepare_manifest(tmp_path, tmp_path / "target", "cmms")
+
+
+def test_a_missing_project_is_one_clear_sentence(tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match="no dbt project"):
+        prepare_manifest(tmp_path / "nowhere", tmp_path / "target", "cmms")
+
+
+def test_the_connection_comes_from_the_url_with_its_escapes_and_its_options() -> None:
+    assert connection_environment(
+        "postgresql://us%40er:p%2Fw%23@db.example:6543/cm%20ms?sslmode=verify-full&sslrootcert=/ca.pem"
+    ) == {
+        "CMMS_DBT_HOST": "db.example",
+        "CMMS_DBT_PORT": "6543",
+        "CMMS_DBT_USER": "us@er",
+        PASSWORD_VARIABLE: "p/w#",
+        "CMMS_DBT_DBNAME": "cm ms",
+        "PGSSLMODE": "verify-full",
+        "PGSSLROOTCERT": "/ca.pem",
+    }
+
+
+def test_a_url_without_password_and_port_still_gives_dbt_what_it_wants() -> None:
+    environment = connection_environment("postgresql://reader@/cmms?host=/run/postgresql")
+    assert environment["CMMS_DBT_HOST"] == "/run/postgresql"
+    assert environment["CMMS_DBT_PORT"] == "5432"
+    assert environment[PASSWORD_VARIABLE]
+
+
+def test_what_is_no_url_is_refused_without_showing_it() -> None:
+    with pytest.raises(PermanentError) as refusal:
+        connection_environment("postgresql://user:geheim@host:5432:1/x?nonsense=1")
+    assert "geheim" not in str(refusal.value)
+
+
+def test_sources_have_the_columns_and_types_of_the_tables(manifest: dict[str, Any]) -> None:
+    for source in manifest["sources"].values():
+        table = tables.metadata.tables[f"cmms.{source['name']}"]
+        described = {name: column["data_type"] for name, column in source["columns"].items()}
+        assert described == {column.name: column.type.compile(dialect=postgresql.dialect()).lower() for column in table.columns}
+
+
+def test_every_column_of_sources_and_models_is_described(manifest: dict[str, Any]) -> None:
+    nodes = [*manifest["sources"].values(), *(node for node in manifest["nodes"].values() if node["resource_type"] == "model")]
+    assert len(nodes) == 20
+    for node in nodes:
+        assert node["description"], node["name"]
+        assert all(column["description"] for column in node["columns"].values()), node["name"]
+
+
+def test_models_are_under_contract_so_that_their_columns_are_those_described(manifest: dict[str, Any]) -> None:
+    models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
+    assert all(model["config"]["contract"]["enforced"] for model in models)
+
+
+def test_accepted_values_are_those_that_the_database_accepts(manifest: dict[str, Any]) -> None:
+    allowed = {
+        ("stg_cmms__api_sync_logs", "sync_type"): tables.SYNC_TYPES,
+        ("stg_cmms__api_sync_logs", "status"): tables.SYNC_STATUSES,
+        ("stg_cmms__sync_rejections", "sync_type"): tables.SYNC_TYPES,
+        ("stg_cmms__sync_rejections", "severity"): tables.SEVERITIES,
+        ("stg_cmms__sync_rejections", "status"): ("open", "replayed", "discarded"),
+        ("stg_cmms__work_orders", "status"): _constraint_values("work_orders"),
+        ("stg_cmms__maintenance_event_hooks", "processing_status"): tables.HOOK_STATUSES,
+    }
+    tests = [node for node in manifest["nodes"].values() if (node.get("test_metadata") or {}).get("name") == "accepted_values"]
+    found = {
+        (test["attached_node"].split(".")[-1], test["column_name"]): tuple(test["test_metadata"]["kwargs"]["values"])
+        for test in tests
+    }
+    assert found == allowed
+
+
+def test_the_data_model_page_names_every_table_and_every_column() -> None:
+    page = (PROJECT_DIR.parent / "docs" / "data_model.md").read_text()
+    for table in tables.metadata.tables.values():
+        section = page.split(f"### `{table.name}`\n")[1].split("\n### ")[0].split("\n## ")[0]
+        named = [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")]
+        assert named == [column.name for column in table.columns], table.name
+
+
+def _constraint_values(table: str) -> tuple[str, ...]:
+    [text] = [
+        str(constraint.sqltext)
+        for constraint in tables.metadata.tables[f"cmms.{table}"].constraints
+        if str(constraint.name).endswith("status_known") or str(constraint.name).endswith("status_known_check")
+    ]
+    return tuple(text.split("'")[1::2])
