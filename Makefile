@@ -15,7 +15,8 @@ PROJECT := $(VENV)/.project
 ARGS ?=
 WORKERS ?= 2
 
-unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
+# Byte code: each test of a process, and each run, would else compile the project anew.
+unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE
 export UV_NO_PROGRESS := 1
 # Where the system has certificates uv trusts those, which include a company's own; else the ones that it brings along.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /System/Library/Security),)

@@ -15,6 +15,7 @@ from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.operate import ports
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage.engine import Databases, with_driver
+from cmms_pipelines.storage.pooling import with_pool
 
 LOOPBACK = "127.0.0.1"
 PROJECT = Path(__file__).resolve().parents[2]
@@ -87,7 +88,7 @@ def dagster_environment(settings: Settings, databases: Databases) -> dict[str, s
     return {
         "CMMS_HOME": str(settings.home),
         "CMMS_DATABASE_URL": databases.cmms,
-        "DAGSTER_DATABASE_URL": with_driver(databases.dagster, "psycopg2"),
+        "DAGSTER_DATABASE_URL": with_pool(with_driver(databases.dagster, "psycopg2")),
         "DAGSTER_HOME": str(dagster_home(settings.home)),
     }
 
