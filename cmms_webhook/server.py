@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.settings import Settings
-from cmms_pipelines.storage.engine import locate, make_engine
+from cmms_pipelines.storage.engine import cmms_address, make_engine
 from cmms_pipelines.storage.secrets import secret_box
 from cmms_webhook.app import create_app
 from cmms_webhook.logs import configure_logging
@@ -106,7 +106,7 @@ def serve(settings: Settings, on_listening: Callable[[str], None] | None = None)
         PermanentError: the address is taken, or the environment is not usable.
     """
     configure_logging()
-    engine = make_engine(locate(settings).cmms, pool_size=4, max_overflow=2, hide_parameters=True)
+    engine = make_engine(cmms_address(settings), pool_size=4, max_overflow=2, hide_parameters=True)
     app = create_app(engine, secret_box(settings), limits=Limits(max_body_bytes=settings.webhook_max_body_bytes))
     with listen(settings.webhook_host, settings.webhook_port) as listener:
         host, port = listener.getsockname()[:2]

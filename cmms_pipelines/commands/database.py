@@ -57,10 +57,8 @@ def _address(settings: Settings) -> str:
                 return address
         except psycopg.OperationalError:
             tell("creating the database")
-    from cmms_pipelines.storage.engine import ensure_database, locate  # noqa: PLC0415
+    from cmms_pipelines.storage.engine import cmms_address, ensure_database  # noqa: PLC0415
 
-    address = locate(
-        settings.model_copy(update={"dagster_database_url": settings.dagster_database_url or settings.database_url})
-    ).cmms
+    address = cmms_address(settings)
     ensure_database(address)
     return address

@@ -28,9 +28,9 @@ def process(
 ) -> None:
     """Apply the events that are due, here and now, beside whatever run may be doing the same; end when none is left."""
     from cmms_pipelines.storage.drain import drain  # noqa: PLC0415 - loads SQLAlchemy
-    from cmms_pipelines.storage.engine import locate  # noqa: PLC0415
+    from cmms_pipelines.storage.engine import cmms_address  # noqa: PLC0415
 
-    counts = drain(locate(read_settings()).cmms, idle_s=0, limit=limit, is_beside=True).counts()
+    counts = drain(cmms_address(read_settings()), idle_s=0, limit=limit, is_beside=True).counts()
     if as_json:
         show_json(counts)
     else:
@@ -45,12 +45,12 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Put events back, so that they are applied once more; applying an event twice changes nothing."""
-    from cmms_pipelines.storage.engine import locate, shared_engine  # noqa: PLC0415 - loads SQLAlchemy
+    from cmms_pipelines.storage.engine import cmms_address, shared_engine  # noqa: PLC0415 - loads SQLAlchemy
     from cmms_pipelines.storage.inbox_replay import put_back  # noqa: PLC0415
 
     if bool(id_) == bool(status):
         raise typer.BadParameter("Say which events: either --id, as often as needed, or --status.")
-    with shared_engine(locate(read_settings()).cmms).begin() as connection:
+    with shared_engine(cmms_address(read_settings())).begin() as connection:
         found = put_back(connection, actor="command line", ids=id_ or (), status=status.value if status else None)
     if as_json:
         show_json({"put_back": found})

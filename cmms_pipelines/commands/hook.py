@@ -80,10 +80,10 @@ def _payload(event_type: EventType, file: Path | None) -> object:
 def _signature(settings: Settings, system: str, body: bytes, now: dt.datetime, message_id: str) -> dict[str, str]:
     from cmms_pipelines.domain.signatures import SchemeName, key_of, sign  # noqa: PLC0415
     from cmms_pipelines.storage.configurations import WEBHOOK, read_configurations, read_source  # noqa: PLC0415 - loads SQLAlchemy
-    from cmms_pipelines.storage.engine import locate, shared_engine  # noqa: PLC0415
+    from cmms_pipelines.storage.engine import cmms_address, shared_engine  # noqa: PLC0415
     from cmms_pipelines.storage.secrets import active_secrets, secret_box  # noqa: PLC0415
 
-    with shared_engine(locate(settings).cmms).connect() as connection:
+    with shared_engine(cmms_address(settings)).connect() as connection:
         found = read_configurations(connection, WEBHOOK, system)
         known = active_secrets(connection, secret_box(settings), now, system)
     if not found:

@@ -37,7 +37,7 @@ def list_rejections(
     """List refused records, the newest first; the JSON has the whole record as it came."""
     import sqlalchemy as sa  # noqa: PLC0415
 
-    from cmms_pipelines.storage.engine import locate, shared_engine  # noqa: PLC0415
+    from cmms_pipelines.storage.engine import cmms_address, shared_engine  # noqa: PLC0415
     from cmms_pipelines.storage.tables import sync_rejections  # noqa: PLC0415
 
     table = sync_rejections.c
@@ -58,6 +58,6 @@ def list_rejections(
     for column, wanted in ((table.sync_type, sync_type), (table.rule, rule), (table.plant_code, plant)):
         if wanted is not None:
             query = query.where(column == wanted)
-    with shared_engine(locate(read_settings()).cmms).connect() as connection:
+    with shared_engine(cmms_address(read_settings())).connect() as connection:
         rows = connection.execute(query.order_by(table.last_seen_at.desc(), table.id.desc()).limit(limit)).mappings().all()
     show_rows([dict(row) for row in rows], as_json=as_json, nothing=f"no {status} rejections")

@@ -69,11 +69,11 @@ def running_times(
 def _active_plants() -> list[str]:
     import sqlalchemy as sa  # noqa: PLC0415
 
-    from cmms_pipelines.storage.engine import locate, shared_engine  # noqa: PLC0415
+    from cmms_pipelines.storage.engine import cmms_address, shared_engine  # noqa: PLC0415
     from cmms_pipelines.storage.tables import plants as table  # noqa: PLC0415
 
     query = sa.select(table.c.plant_code).where(table.c.is_active).order_by(table.c.plant_code)
-    with shared_engine(locate(read_settings()).cmms).connect() as connection:
+    with shared_engine(cmms_address(read_settings())).connect() as connection:
         return list(connection.scalars(query))
 
 

@@ -23,9 +23,9 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def address(self) -> str:
         """Return the libpq URL; it holds a password: never log it."""
-        from cmms_pipelines.storage.engine import locate  # noqa: PLC0415 - keeps SQLAlchemy out of a run's start
+        from cmms_pipelines.storage.engine import cmms_address  # noqa: PLC0415 - keeps SQLAlchemy out of a run's start
 
-        return self.database_url or locate(read_settings()).cmms
+        return self.database_url or cmms_address(read_settings())
 
     def engine(self) -> "sa.Engine":
         """Return this process's pooled engine."""

@@ -34,19 +34,23 @@ class Databases:
 
 
 def locate(settings: Settings) -> Databases:
-    """Return both addresses, starting the embedded server for each one that the environment does not give.
+    """Return both addresses, starting the embedded server if the environment does not give both.
 
     Raises:
         PermanentError: an address in the environment is no PostgreSQL URL, or the embedded server cannot run here.
     """
-    given = {
-        CMMS_DATABASE: _given(settings.database_url, "CMMS_DATABASE_URL"),
-        DAGSTER_DATABASE: _given(settings.dagster_database_url, "DAGSTER_DATABASE_URL"),
-    }
-    if not all(given.values()):
-        server = embedded.ensure_running(settings.home)
-        given = {name: address or server.url(name) for name, address in given.items()}
-    return Databases(cmms=str(given[CMMS_DATABASE]), dagster=str(given[DAGSTER_DATABASE]))
+    dagster = _given(settings.dagster_database_url, "DAGSTER_DATABASE_URL")
+    return Databases(cmms=cmms_address(settings), dagster=dagster or embedded.ensure_running(settings.home).url(DAGSTER_DATABASE))
+
+
+def cmms_address(settings: Settings) -> str:
+    """Return the libpq URL of our own database, starting the embedded server only if the environment does not give it.
+
+    Raises:
+        PermanentError: the address in the environment is no PostgreSQL URL, or the embedded server cannot run here.
+    """
+    given = _given(settings.database_url, "CMMS_DATABASE_URL")
+    return given or embedded.ensure_running(settings.home).url(CMMS_DATABASE)
 
 
 def with_driver(address: str, driver: str) -> str:

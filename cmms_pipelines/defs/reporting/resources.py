@@ -58,9 +58,9 @@ class Dbt(dg.ConfigurableResource):  # type: ignore[type-arg]
         yield from invocation.stream().fetch_row_counts().fetch_column_metadata()
 
     def _address(self) -> str:
-        from cmms_pipelines.storage.engine import locate  # noqa: PLC0415 - keeps SQLAlchemy out of the location's start
+        from cmms_pipelines.storage.engine import cmms_address  # noqa: PLC0415 - keeps SQLAlchemy out of the location's start
 
-        return self.database_url or locate(read_settings()).cmms
+        return self.database_url or cmms_address(read_settings())
 
 
 class _DbtCli(DbtCliResource):
