@@ -116,7 +116,7 @@ def idle_core_share(home: Path, seconds: float) -> float:
         for process in members:
             if process.is_running():
                 times = process.cpu_times()
-                total += times.user + times.system
+                total += times.user + times.system + times.children_user + times.children_system  # also of those that ended
         return total
 
     before = used()
