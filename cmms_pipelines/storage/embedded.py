@@ -11,6 +11,7 @@ re-used port is ever taken for ours.
 import importlib.util
 import os
 import pwd
+import re
 import secrets
 import shutil
 import socket
@@ -235,7 +236,7 @@ def _start(folder: Path, binaries: Path, account: Account) -> None:
     _forget_dead_postmaster(folder / "data")
     for attempt in range(_START_ATTEMPTS):
         offset = log.stat().st_size if log.exists() else 0
-        options = f"-p {_free_port()}"
+        options = f"-p {(_port_before(folder / 'data') if attempt == 0 else None) or _free_port()}"
         command: list[str | Path] = [
             binaries / "pg_ctl", "start", "-D", folder / "data", "-l", log, "-w", "-t", str(START_TIMEOUT_S), "-s", "-o", options,
         ]  # fmt: skip
@@ -249,6 +250,7 @@ def _start(folder: Path, binaries: Path, account: Account) -> None:
     raise PermanentError(f"The embedded PostgreSQL did not start ({_last_line(finished)}); its log is {log}.")
 
 
+_PORT_OPTION = re.compile(r'"-p" "(\d+)"')
 _START_ATTEMPTS = 12
 _PASSING_OBSTACLES = (
     "could not bind",  # another program took the free port between our look and the server's bind
@@ -302,6 +304,23 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _port_before(data: Path) -> int | None:
+    """Return the port of the last start if it is free: an address that stays the same suits people, and what dbt has parsed."""
+    try:
+        found = _PORT_OPTION.search((data / "postmaster.opts").read_text())
+    except FileNotFoundError:
+        return None
+    if found is None:
+        return None
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", int(found.group(1))))
+        except OSError:
+            return None
+    return int(found.group(1))
 
 
 def _probe(folder: Path) -> EmbeddedServer | None:

@@ -95,6 +95,9 @@ def test_a_wrong_sync_log_makes_its_check_fail_and_the_run_with_it(built: Built)
     assert [evaluation.check_name for evaluation in failed] == ["every_sync_log_accounts_for_every_record"]
     assert failed[0].severity == dg.AssetCheckSeverity.ERROR
     assert failed[0].metadata["dagster_dbt/failed_row_count"].value == 1
+    log = (built.home / "dbt" / "runs" / result.run_id / "dbt.log").read_text()
+    assert '"MainReportVersion"' in log
+    assert '"UnableToPartialParse"' not in log  # the build before left what it had parsed
 
 
 def test_checks_are_described_and_sit_on_the_model_they_speak_of(built: Built) -> None:

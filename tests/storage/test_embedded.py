@@ -5,6 +5,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -97,12 +98,24 @@ def test_the_server_outlives_a_starter_that_was_killed_and_stops_when_told(home:
     assert not embedded.stop(home)
 
 
-def test_data_is_still_there_after_a_stop_and_a_start(home: Path) -> None:
-    with psycopg.connect(embedded.ensure_running(home).url("postgres")) as connection:
+def test_data_and_address_are_still_there_after_a_stop_and_a_start(home: Path) -> None:
+    before = embedded.ensure_running(home)
+    with psycopg.connect(before.url("postgres")) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS value")
     embedded.stop(home)
-    with psycopg.connect(embedded.ensure_running(home).url("postgres")) as connection:
+    after = embedded.ensure_running(home)
+    assert after == before
+    with psycopg.connect(after.url("postgres")) as connection:
         assert connection.execute("SELECT value FROM kept").fetchone() == (1,)
+
+
+def test_a_port_that_somebody_else_took_meanwhile_is_left_to_him(home: Path) -> None:
+    before = embedded.ensure_running(home)
+    embedded.stop(home)
+    with socket.create_server(("127.0.0.1", before.port)):
+        after = embedded.ensure_running(home)
+        assert after.port != before.port
+        assert answers(after)
 
 
 def test_a_process_id_left_by_a_server_that_was_killed_is_not_believed(home: Path) -> None:

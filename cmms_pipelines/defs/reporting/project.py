@@ -81,6 +81,11 @@ def prepare_manifest(project_dir: Path, target_dir: Path, database: str) -> Path
     return manifest
 
 
+def parse_cache(project_dir: Path, target_dir: Path) -> Path:
+    """Return where dbt's parse of the project as it stands is kept, for the next build; it need not exist."""
+    return target_dir / f"partial_parse-{_fingerprint(project_dir, '')}.msgpack"
+
+
 def _parse(project_dir: Path, manifest: Path, database: str) -> None:
     placeholders = connection_environment(f"postgresql://nobody@127.0.0.1:5432/{database}")
     with tempfile.TemporaryDirectory(dir=manifest.parent, prefix="parse-") as scratch:
@@ -114,7 +119,8 @@ def _fingerprint(project_dir: Path, database: str) -> str:
 
 
 def _forget_old_manifests(target_dir: Path) -> None:
-    """Keep the newest manifests only; more than one, because a process of the version before may be about to read its own."""
-    manifests = sorted(target_dir.glob("manifest-*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for manifest in manifests[MANIFESTS_KEPT:]:
-        manifest.unlink(missing_ok=True)
+    """Keep the newest of each kind only; more than one, because a process of the version before may be about to read its own."""
+    for pattern in ("manifest-*.json", "partial_parse-*.msgpack"):
+        newest_first = sorted(target_dir.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in newest_first[MANIFESTS_KEPT:]:
+            old.unlink(missing_ok=True)

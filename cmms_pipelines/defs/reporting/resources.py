@@ -5,6 +5,7 @@ What belongs here: starting dbt with the right connection, and tidying up behind
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -16,10 +17,11 @@ import orjson
 from dagster_dbt import DbtCliResource
 from packaging.version import Version
 
-from cmms_pipelines.defs.reporting.project import EXECUTABLE, PROJECT_DIR, connection_environment
+from cmms_pipelines.defs.reporting.project import EXECUTABLE, PROJECT_DIR, connection_environment, parse_cache
 from cmms_pipelines.settings import read_settings
 
 RUNS_KEPT = 10
+PARTIAL_PARSE = "partial_parse.msgpack"
 
 
 class Dbt(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -43,19 +45,23 @@ class Dbt(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         runs = Path(self.work_dir) / "runs"
         _forget_old_runs(runs)
+        target = runs / context.run.run_id
+        parsed = parse_cache(PROJECT_DIR, Path(self.work_dir) / "target")
+        _bring(parsed, target / PARTIAL_PARSE)
         variables: dict[str, object] = {"time_zone": self.time_zone, "as_of": self.as_of}
         with _environment(connection_environment(self._address())):
             invocation = _DbtCli(
                 project_dir=str(PROJECT_DIR),
                 profiles_dir=str(PROJECT_DIR),
                 dbt_executable=str(EXECUTABLE),
-                global_config_flags=["--no-use-colors", "--no-partial-parse"],
+                global_config_flags=["--no-use-colors"],
             ).cli(
                 ["build", "--vars", orjson.dumps(variables).decode()],
                 context=context,
-                target_path=runs / context.run.run_id,
+                target_path=target,
             )
         yield from invocation.stream().fetch_row_counts().fetch_column_metadata()
+        _bring(target / PARTIAL_PARSE, parsed)
 
     def _address(self) -> str:
         from cmms_pipelines.storage.engine import cmms_address  # noqa: PLC0415 - keeps SQLAlchemy out of the location's start
@@ -85,6 +91,16 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _bring(source: Path, destination: Path) -> None:
+    """Copy a file, if there is one, so that nobody sees half of it."""
+    if not source.exists():
+        return
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=destination.parent, delete=False) as scratch:
+        scratch.write(source.read_bytes())
+    Path(scratch.name).replace(destination)
 
 
 def _forget_old_runs(runs: Path) -> None:
