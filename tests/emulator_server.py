@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from cmms_pipelines.emulator.faults import Faults
+from cmms_pipelines.emulator.odata import PAGE_SIZE, Traps
 from cmms_pipelines.emulator.server import base_url, create_app, create_server, listen
 
 TOKEN = "emulator-test-token"
@@ -43,9 +44,24 @@ def running_emulator(
     faults: str = "",
     latency_ms: float = 0,
     clock: Callable[[], dt.datetime] = lambda: TODAY,
+    dialect: str = "ims",
+    page_size: int = PAGE_SIZE,
+    traps: str = "",
+    has_counters: bool = False,
+    is_standard: bool = False,
 ) -> Iterator[Emulator]:
     """The emulator in a thread of this process; its "today" is `TODAY` unless a `clock` says otherwise."""
-    app = create_app(token, Faults.parse(faults), latency_ms, clock)
+    app = create_app(
+        token,
+        Faults.parse(faults),
+        latency_ms,
+        clock,
+        dialect,
+        page_size=page_size,
+        traps=Traps.parse(traps),
+        has_counters=has_counters,
+        is_standard=is_standard,
+    )
     with listen("127.0.0.1", 0) as server_socket, running(app, server_socket) as url:
         yield Emulator(url, token)
 

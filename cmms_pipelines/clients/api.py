@@ -9,6 +9,8 @@ from typing import Any, Protocol, Self
 class ExternalApi(Protocol):
     """Raw records, page by page, just as the source sent them; the domain maps and judges them.
 
+    A page that may be large is a `RecordSpool`, which the caller closes.
+
     Every method raises `TransientError` when a source stays unreachable and `PermanentError` when asking again is useless.
     No plant codes: no request and no pages. The code `""` stands for equipment that has no plant.
     """
@@ -17,15 +19,15 @@ class ExternalApi(Protocol):
         """Every plant; empty where the source has no such list."""
         ...
 
-    def equipment(self, plant_codes: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    def equipment(self, plant_codes: Sequence[str]) -> Iterator[Sequence[dict[str, Any]]]:
         """Master records of the plants."""
         ...
 
-    def running_times(self, plant_codes: Sequence[str], start: dt.date, end: dt.date) -> Iterator[list[dict[str, Any]]]:
+    def running_times(self, plant_codes: Sequence[str], start: dt.date, end: dt.date) -> Iterator[Sequence[dict[str, Any]]]:
         """Readings of the business days from `start` to `end` inclusive."""
         ...
 
-    def work_orders(self, plant_codes: Sequence[str], start: dt.date, end: dt.date) -> Iterator[list[dict[str, Any]]]:
+    def work_orders(self, plant_codes: Sequence[str], start: dt.date, end: dt.date) -> Iterator[Sequence[dict[str, Any]]]:
         """Work orders that changed from `start` to `end` inclusive."""
         ...
 

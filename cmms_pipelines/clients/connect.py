@@ -7,11 +7,12 @@ from collections.abc import Callable
 from cmms_pipelines.clients.api import ConnectedApi
 from cmms_pipelines.clients.authentication import Credentials
 from cmms_pipelines.clients.ims import ImsApi
+from cmms_pipelines.clients.odata import VERSIONS, ODataApi
 from cmms_pipelines.clients.transport import Retries, Timeouts, Transport, forget, utc_now
 from cmms_pipelines.domain.api_calls import ApiCall
 from cmms_pipelines.domain.errors import PermanentError
 
-DIALECTS = ("ims",)
+DIALECTS = ("ims", *VERSIONS)
 
 
 def connect(
@@ -47,4 +48,6 @@ def connect(
         clock=clock,
         sleep=sleep,
     )
+    if dialect in VERSIONS:
+        return ODataApi(transport, VERSIONS[dialect], url, now)
     return ImsApi(transport)

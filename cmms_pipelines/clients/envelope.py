@@ -33,6 +33,16 @@ def records_and_next(body: Json) -> tuple[list[Record], str | None]:
     raise PermanentError(f"the reply is in no known envelope: {_description(body)}")
 
 
+def total_of(body: Json) -> int | None:
+    """The number of all rows of a paged list, where the server tells it (`__count`, `@odata.count`)."""
+    if not isinstance(body, Mapping):
+        return None
+    inner = body.get("d")
+    counted = inner.get("__count") if isinstance(inner, Mapping) else body.get("@odata.count")
+    text = str(counted)
+    return int(text) if text.isascii() and text.isdecimal() else None
+
+
 def _records(rows: list[Any]) -> list[Record]:
     for position, row in enumerate(rows):
         if not isinstance(row, dict):

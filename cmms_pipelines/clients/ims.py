@@ -1,4 +1,7 @@
-"""Dialect `ims`: the plant filter travels as a JSON body on a GET, at most five plants a call, and nothing is paged."""
+"""Dialect `ims`: the plant filter travels as a JSON body on a GET, at most five plants a call, and nothing is paged.
+
+A reply may therefore be of any size: it goes into a file, and its records are read back from there.
+"""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
@@ -7,7 +10,9 @@ from typing import Any, Self
 
 from cmms_pipelines.clients.envelope import Record
 from cmms_pipelines.clients.replies import RefusedError
+from cmms_pipelines.clients.spool import RecordSpool
 from cmms_pipelines.clients.transport import Transport
+from cmms_pipelines.domain.errors import PermanentError
 
 PLANTS_PER_CALL = 5
 
@@ -41,19 +46,23 @@ class ImsApi:
                 return []
             raise
 
-    def equipment(self, plant_codes: Sequence[str]) -> Iterator[list[Record]]:
+    def equipment(self, plant_codes: Sequence[str]) -> Iterator[RecordSpool]:
         return self._pages("equipments", plant_codes, {})
 
-    def running_times(self, plant_codes: Sequence[str], start: dt.date, end: dt.date) -> Iterator[list[Record]]:
+    def running_times(self, plant_codes: Sequence[str], start: dt.date, end: dt.date) -> Iterator[RecordSpool]:
         return self._pages("equipments/jam-jalan", plant_codes, _window(start, end))
 
-    def work_orders(self, plant_codes: Sequence[str], start: dt.date, end: dt.date) -> Iterator[list[Record]]:
+    def work_orders(self, plant_codes: Sequence[str], start: dt.date, end: dt.date) -> Iterator[RecordSpool]:
         return self._pages("work-order", plant_codes, _window(start, end))
 
-    def _pages(self, endpoint: str, plant_codes: Sequence[str], params: dict[str, str]) -> Iterator[list[Record]]:
+    def _pages(self, endpoint: str, plant_codes: Sequence[str], params: dict[str, str]) -> Iterator[RecordSpool]:
         for plants in batches(plant_codes, self._plants_per_call):
             body: dict[str, Any] = {"plant": plants}
-            yield self._transport.page(endpoint, params, body).records
+            spool = self._transport.spool(endpoint, params, body)
+            if spool.next_link is not None:
+                spool.close()
+                raise PermanentError(f"{endpoint} is paged, which `ims` never is: check CMMS_API_DIALECT")
+            yield spool
 
 
 def batches(plant_codes: Sequence[str], size: int = PLANTS_PER_CALL) -> list[list[str]]:

@@ -4,8 +4,11 @@ Which request meets which fault depends on the seed and the request's number alo
 """
 
 import asyncio
+import math
 import random
+import time
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Self
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -15,7 +18,7 @@ from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.emulator.traffic import Traffic, is_observed
 
 KINDS = ("429", "500", "502", "timeout", "truncate", "login")
-SETTINGS = ("seed", "retry_after_s", "hang_s")
+SETTINGS = ("seed", "retry_after_s", "retry_after_date", "hang_s")
 
 _PAGES = {
     "500": (500, "<!doctype html><title>Server Error</title>"),
@@ -32,6 +35,8 @@ class Faults:
     seed: int = 0
     retry_after_s: int = 1
     """What a 429 asks the client to wait."""
+    says_date: bool = False
+    """Whether it says so as an HTTP date (`retry_after_date=1`) and not in seconds."""
     hang_s: float = 30.0
     """How long a time-out hangs before the gateway's 504."""
 
@@ -53,6 +58,7 @@ class Faults:
             shares=shares,
             seed=int(values.get("seed", cls.seed)),
             retry_after_s=int(values.get("retry_after_s", cls.retry_after_s)),
+            says_date=bool(values.get("retry_after_date", 0)),
             hang_s=values.get("hang_s", cls.hang_s),
         )
 
@@ -68,7 +74,7 @@ class Faults:
 
 def _number(name: str, text: str) -> float:
     try:
-        value = int(text) if name in ("seed", "retry_after_s") else float(text)
+        value = int(text) if name in ("seed", "retry_after_s", "retry_after_date") else float(text)
     except ValueError:
         raise PermanentError(f"--faults: {name}={text!r} is not a number") from None
     if name in KINDS and not 0 <= value <= 1:
@@ -107,8 +113,11 @@ class FaultInjection:
 
     def _page(self, kind: str) -> Response:
         if kind == "429":
-            headers = {"Retry-After": str(self._faults.retry_after_s)}
-            return JSONResponse({"message": "Too Many Attempts."}, 429, headers)
+            wait_s = self._faults.retry_after_s
+            self._traffic.ask_to_wait(wait_s, time.monotonic())
+            until = formatdate(math.ceil(time.time()) + wait_s, usegmt=True)
+            said = until if self._faults.says_date else str(wait_s)
+            return JSONResponse({"message": "Too Many Attempts."}, 429, {"Retry-After": said})
         status, html = _PAGES.get(kind, (504, "<html><head><title>504 Gateway Time-out</title></head></html>"))
         return HTMLResponse(html, status)
 

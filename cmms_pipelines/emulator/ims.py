@@ -5,14 +5,15 @@ What does not belong here: what the data is (`flights`, `work_orders`) and what 
 
 import datetime as dt
 import functools
-import hmac
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from cmms_pipelines.emulator.access import Fields, Refusal, refused_unless
+from cmms_pipelines.emulator.counters import CounterKind, Document, documents, kind_of
 from cmms_pipelines.emulator.flights import TIME_ZONE, FlightHours, Machine, Plant, Reading
 from cmms_pipelines.emulator.work_orders import WorkOrder, work_orders
 
@@ -20,39 +21,13 @@ CLIENT = "300"  # MANDT
 PLANTS_PER_CALL = 5
 LONGEST_WINDOW_DAYS = 366
 LOAD_TIME = dt.time(0, 15)
-
-Clock = Callable[[], dt.datetime]
-Fields = dict[str, Any]
+UNAUTHENTICATED: Fields = {"message": "Unauthenticated."}
 
 
-class Refusal(Exception):  # noqa: N818  (an answer of the API, not a fault of ours)
-    """An answer other than 200, with the body that this API sends for it."""
-
-    def __init__(self, status: int, body: Fields) -> None:
-        super().__init__(status, body)
-        self.status = status
-        self.body = body
-
-
-def unauthenticated_unless(token: str) -> Callable[[Request], None]:
-    """A dependency that refuses every request but those with the raw token in `Authorization`."""
-    expected = token.encode()
-
-    def check(request: Request) -> None:
-        sent = request.headers.get("authorization", "").encode("latin-1")
-        if not hmac.compare_digest(sent, expected):
-            raise Refusal(401, {"message": "Unauthenticated."})
-
-    return check
-
-
-def create_router(hours: FlightHours, token: str, clock: Clock) -> APIRouter:
-    """Every endpoint of the dialect; `clock` says which day is the last one with readings (its date in UTC)."""
-    router = APIRouter(dependencies=[Depends(unauthenticated_unless(token))])
+def create_router(hours: FlightHours, token: str, today: Callable[[], dt.date], *, has_counters: bool = False) -> APIRouter:
+    """Every endpoint of the dialect; `today` is the last day with readings, `has_counters` brings the special counters."""
+    router = APIRouter(dependencies=[Depends(refused_unless({token}, UNAUTHENTICATED))])
     equipment = sorted((m for m in hours.machines if m.is_registered), key=lambda m: (m.plant_code or "", m.number))
-
-    def today() -> dt.date:
-        return clock().astimezone(dt.UTC).date()
 
     @router.get("/plants")
     def plants() -> Response:
@@ -69,6 +44,9 @@ def create_router(hours: FlightHours, token: str, clock: Clock) -> APIRouter:
         wanted: Annotated[list[str] | None, Depends(_wanted_plants)],
     ) -> Response:
         readings = hours.readings(window[0], min(window[1], today()), wanted)
+        if has_counters:
+            shown = (document for reading in readings for document in documents(reading))
+            return await run_in_threadpool(lambda: _reply(_document(document) for document in shown))
         return await run_in_threadpool(lambda: _reply(_running_time(reading) for reading in readings))
 
     @router.get("/work-order")
@@ -182,6 +160,18 @@ def _running_time(reading: Reading) -> Fields:
         "CNTRR": _hours(reading.counter_minutes),
         "MDTXT": None,
         "CREATED_AT": _loaded_at(reading.date),
+    }
+
+
+def _document(document: Document) -> Fields:
+    """A reading with what its counter shows; the day's hours stay what they are where it counts backwards."""
+    is_backwards = kind_of(document.reading.machine) is CounterKind.BACKWARDS
+    return _running_time(document.reading) | {
+        "ID": document.number,
+        "RECDV": _hours(document.reading.running_minutes if is_backwards else document.difference_minutes),
+        "CNTRR": _hours(document.counter_minutes),
+        "EXCHG": "X" if document.is_replaced else "",
+        "CANCL": "X" if document.is_reversed else "",
     }
 
 

@@ -9,16 +9,19 @@ from typing import Any
 
 import uvicorn
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import JSONResponse
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import Response
 
 from cmms_pipelines.domain.errors import PermanentError
-from cmms_pipelines.emulator import ims
+from cmms_pipelines.emulator import ims, odata
+from cmms_pipelines.emulator.access import Refusal, refused_unless
 from cmms_pipelines.emulator.faults import FaultInjection, Faults
 from cmms_pipelines.emulator.flights import flight_hours
+from cmms_pipelines.emulator.odata_entities import entity_sets
 from cmms_pipelines.emulator.traffic import STATS_PATH, Traffic, TrafficCount
 
-DIALECTS = ("ims",)
+ODATA_VERSIONS = {"odata_v2": 2, "odata_v4": 4}
+DIALECTS = ("ims", *ODATA_VERSIONS)
 
 
 def utc_now() -> dt.datetime:
@@ -31,10 +34,18 @@ def create_app(
     latency_ms: float = 0,
     clock: Callable[[], dt.datetime] = utc_now,
     dialect: str = "ims",
+    *,
+    page_size: int = odata.PAGE_SIZE,
+    traps: odata.Traps | None = None,
+    has_counters: bool = False,
+    is_standard: bool = False,
 ) -> FastAPI:
     """The application; loads the flight data (about a second, once in a process).
 
-    `clock` says which day is the last one with readings. Raises `PermanentError` for an empty token or another dialect.
+    `clock` says which day is the last one with readings (its date in UTC). `page_size` and `traps` are of the OData
+    dialects, `ims` has no pages; `is_standard` leaves out what extends SAP's documents there. `has_counters` brings counters
+    that overflow, go back and so on (see `counters`).
+    Raises `PermanentError` for an empty token or another dialect.
     """
     if dialect not in DIALECTS:
         raise PermanentError(f"the emulator does not speak dialect {dialect}: it speaks {', '.join(DIALECTS)}")
@@ -44,19 +55,27 @@ def create_app(
     traffic = Traffic()
     app = FastAPI(title="External API emulator", version="1", docs_url=None, redoc_url=None, openapi_url=None)
 
-    @app.exception_handler(ims.Refusal)
-    async def refuse(_request: Request, refusal: ims.Refusal) -> JSONResponse:
-        return JSONResponse(refusal.body, refusal.status)
+    @app.exception_handler(Refusal)
+    async def refuse(_request: Request, refusal: Refusal) -> Response:
+        return refusal.response()
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
         return {"status": "ok", "dialect": dialect, "machines": len(hours.machines), "plants": len(hours.plants)}
 
-    @app.get(STATS_PATH, dependencies=[Depends(ims.unauthenticated_unless(token))])
+    @app.get(STATS_PATH, dependencies=[Depends(refused_unless({token}, ims.UNAUTHENTICATED))])
     async def stats() -> dict[str, Any]:
         return traffic.as_json()
 
-    app.include_router(ims.create_router(hours, token, clock))
+    def today() -> dt.date:
+        return clock().astimezone(dt.UTC).date()
+
+    if dialect in ODATA_VERSIONS:
+        settings = odata.Settings(ODATA_VERSIONS[dialect], page_size, traps or odata.Traps())
+        sets = entity_sets(hours, today, has_counters=has_counters, is_standard=is_standard)
+        app.include_router(odata.create_router(sets, token, settings))
+    else:
+        app.include_router(ims.create_router(hours, token, today, has_counters=has_counters))
     # The last one added is the outermost.
     app.add_middleware(GZipMiddleware, compresslevel=1)
     app.add_middleware(FaultInjection, faults=faults or Faults(), latency_ms=latency_ms, traffic=traffic)
@@ -89,16 +108,10 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(
     host: str,
     port: int,
-    *,
-    token: str,
-    faults: str = "",
-    latency_ms: float = 0,
-    clock: Callable[[], dt.datetime] = utc_now,
-    dialect: str = "ims",
+    app: FastAPI,
     on_listening: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until interrupted. `faults` is the text of `Faults.parse`; `on_listening` gets the base URL once it answers."""
-    app = create_app(token, Faults.parse(faults), latency_ms, clock, dialect)
+    """Serve until interrupted; `on_listening` gets the base URL once it answers."""
     with listen(host, port) as server_socket:
         if on_listening:
             on_listening(base_url(server_socket))

@@ -29,6 +29,9 @@ class Traffic:
     max_in_flight: int = 0
     peak_per_s: int = 0
     """The most requests that arrived within any one second."""
+    too_early: int = 0
+    """Requests that arrived although a 429 had asked for a pause that was not over."""
+    _pause_ends_at: float = 0.0
     _last_second: deque[float] = field(default_factory=deque)
 
     def arrive(self, path: str, now_s: float) -> None:
@@ -36,10 +39,15 @@ class Traffic:
         self.endpoints[path] += 1
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        self.too_early += now_s < self._pause_ends_at
         self._last_second.append(now_s)
         while self._last_second[0] <= now_s - 1:
             self._last_second.popleft()
         self.peak_per_s = max(self.peak_per_s, len(self._last_second))
+
+    def ask_to_wait(self, seconds: float, now_s: float) -> None:
+        """Note that a client was told to send nothing for so long."""
+        self._pause_ends_at = max(self._pause_ends_at, now_s + seconds)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -50,6 +58,7 @@ class Traffic:
             "gzipped": self.gzipped,
             "max_in_flight": self.max_in_flight,
             "peak_per_s": self.peak_per_s,
+            "too_early": self.too_early,
         }
 
 

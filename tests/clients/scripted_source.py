@@ -43,7 +43,10 @@ def reply(
 
 @contextmanager
 def scripted_server() -> Iterator[None]:
-    """The server behind `scripted_source`, for the time of the test session."""
+    """The server behind `scripted_source`, for the time of the test session; the one that is there already, if there is one."""
+    if _scripts:
+        yield
+        return
     app = FastAPI(openapi_url=None)
 
     @app.get("/{path:path}")

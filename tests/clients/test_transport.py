@@ -2,20 +2,23 @@
 
 import base64
 import datetime as dt
+import gzip
 import json
 import logging
 import secrets
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fastapi import Response
 
 from cmms_pipelines.clients.authentication import Credentials
 from cmms_pipelines.clients.replies import RefusedError, retry_after_s
-from cmms_pipelines.clients.transport import Retries, Timeouts, Transport
+from cmms_pipelines.clients.transport import Page, Retries, Timeouts, Transport
 from cmms_pipelines.domain.api_calls import ApiCall
 from cmms_pipelines.domain.errors import CmmsError, PermanentError, TransientError
-from cmms_pipelines.emulator.server import listen
+from cmms_pipelines.emulator.server import base_url, listen
 from tests.clients.scripted_source import reply, scripted_source
 
 TOKEN = "s3cr3t-t0ken-value"
@@ -321,4 +324,89 @@ def test_a_call_is_recorded_with_its_measures() -> None:
 @pytest.mark.parametrize("read", [Transport.get, Transport.page])
 def test_null_is_a_reply_without_records(read: Callable[[Transport, str], object]) -> None:
     with scripted_source(reply("null")) as source, transport(source.url) as client:
-        assert read(client, "equipments") in (None, ([], None))
+        assert read(client, "equipments") in (None, Page([], None))
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        reply('{"data":[{"EQUNR":"N526JB"},{"EQU', 200),
+        reply('{"data":[{"EQUNR":"N526JB"}', 200),
+        reply("<form>", 200, "text/html"),
+    ],
+)
+def test_a_spooled_reply_that_was_cut_is_asked_for_again_as_a_whole(cut: Response) -> None:
+    calls: list[ApiCall] = []
+    whole = reply('{"data":[{"EQUNR":"N526JB"},{"EQUNR":"N347SW"}]}')
+    with scripted_source(cut, cut, whole) as source, transport(source.url, calls) as client:
+        assert list(client.spool("equipments")) == [{"EQUNR": "N526JB"}, {"EQUNR": "N347SW"}]
+    assert [(call.attempts, call.status, call.rows, call.error) for call in calls] == [(3, 200, 2, None)]
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind", "parts"),
+    [
+        (reply('{"data":[{"EQ', 200), TransientError, ["status 200", "application/json", '{"data":[{"EQ', "cut or broken JSON"]),
+        (reply(b"", 200), TransientError, ["empty body", "not a reply without records"]),
+        (reply("<form>login</form>", 200, "text/html"), TransientError, ["<form>login", "CMMS_API_URL"]),
+        (reply(HTML, 503, "text/html"), TransientError, ["status 503", "in trouble"]),
+        (reply("no", 403, "text/plain"), PermanentError, ["status 403", "CMMS_API_TOKEN"]),
+        (reply("a;b", 200, "text/csv"), PermanentError, ["JSON was expected"]),
+        (reply('{"rows":[]}', 200), PermanentError, ["no known envelope", "CMMS_API_DIALECT"]),
+        (reply('[{"a":1},2]', 200), PermanentError, ["record 1 of the reply is no object", "CMMS_API_DIALECT"]),
+    ],
+)
+def test_a_spooled_reply_that_cannot_be_used_says_what_came(bad: Response, kind: type[CmmsError], parts: list[str]) -> None:
+    calls: list[ApiCall] = []
+    with (
+        scripted_source(bad) as source,
+        transport(source.url, calls) as client,
+        pytest.raises(kind, match="GET equipments") as failure,
+    ):
+        client.spool("equipments")
+    assert all(part in str(failure.value) for part in parts), str(failure.value)
+    assert calls[0].attempts == (QUICK.attempts if kind is TransientError else 1)
+
+
+def test_what_a_spooled_reply_quotes_holds_no_secret() -> None:
+    with (
+        scripted_source(reply(f'{{"data":[{{"token":"{TOKEN}"')) as source,
+        transport(source.url) as client,
+        pytest.raises(TransientError) as failure,
+    ):
+        client.spool("equipments")
+    assert "***" in str(failure.value)
+    assert TOKEN not in str(failure.value)
+
+
+@pytest.mark.parametrize("damage", [0, 9, -400])
+def test_a_compressed_reply_is_spooled_and_a_damaged_one_is_an_error(damage: int) -> None:
+    records = [{"EQUNR": f"N{number}", "text": "x" * 50} for number in range(20_000)]
+    packed = gzip.compress(json.dumps({"data": records}).encode())
+    sent = packed if damage == 0 else packed[:damage] if damage < 0 else packed[:damage] + b"\0\0\0" + packed[damage + 3 :]
+    calls: list[ApiCall] = []
+    with scripted_source(reply(sent, Content_Encoding="gzip")) as source, transport(source.url, calls) as client:
+        if damage:
+            with pytest.raises(TransientError):
+                client.spool("equipments")
+        else:
+            assert list(client.spool("equipments")) == records
+            assert calls[0].bytes_received == len(packed)
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"data":[{"A"']
+)
+def test_closing_ends_a_request_that_another_thread_waits_for(said: bytes) -> None:
+    has_asked = threading.Event()
+    with listen("127.0.0.1", 0) as server_socket, ThreadPoolExecutor(1) as pool:
+        transport = Transport(base_url(server_socket), Credentials(TOKEN, "raw"), timeouts=Timeouts(read_s=60))
+        asking = pool.submit(transport.spool, "equipments")
+        client, _ = server_socket.accept()
+        with client:
+            client.recv(65536)
+            client.sendall(said)
+            has_asked.wait(0.2)  # until the other thread reads again
+            transport.close()
+            with pytest.raises(TransientError):
+                asking.result(timeout=10)

@@ -15,8 +15,9 @@ from tests.emulator_server import running_emulator
 
 SERVE = """
 import sys
-from cmms_pipelines.emulator.server import serve
-serve("127.0.0.1", 0, token="t", faults="500=0.1", on_listening=lambda url: print(url, flush=True))
+from cmms_pipelines.emulator.faults import Faults
+from cmms_pipelines.emulator.server import create_app, serve
+serve("127.0.0.1", 0, create_app("t", Faults.parse("500=0.1")), on_listening=lambda url: print(url, flush=True))
 """
 
 
@@ -60,7 +61,9 @@ def test_a_taken_port_is_one_clear_sentence() -> None:
             listen("127.0.0.1", port)
 
 
-@pytest.mark.parametrize(("token", "dialect", "message"), [("", "ims", "token"), ("t", "odata_v2", "speaks ims")])
+@pytest.mark.parametrize(
+    ("token", "dialect", "message"), [("", "ims", "token"), ("t", "odata_v3", "speaks ims, odata_v2, odata_v4")]
+)
 def test_an_emulator_that_cannot_work_does_not_start(token: str, dialect: str, message: str) -> None:
     with pytest.raises(PermanentError, match=message):
         create_app(token, dialect=dialect)

@@ -1,0 +1,72 @@
+"""The dialects of the external API, each as one value: how its records become canonical frames.
+
+What belongs here: which mapping and which frames a dialect has. What does not: the mappings themselves (`domain.records`
+for `ims`, `domain.odata_records` for both versions of OData) and how a dialect is asked (`clients`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+
+from cmms_pipelines.domain import odata_records, records
+from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.raw_records import RawRecord
+
+Mapped = Mapping[str, tuple[str, ...]]
+PlantsFrame = Callable[[Sequence[RawRecord]], pd.DataFrame]
+ZonedFrame = Callable[[Sequence[RawRecord], Mapping[str, str]], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What the syncs need to know of a dialect.
+
+    Attributes:
+        name: as in CMMS_API_DIALECT.
+        plants_frame: records to the columns of `records.plants_frame`.
+        equipment_frame: records and the time zone of each plant code to the columns of `records.equipment_frame`.
+        running_times_frame: records and the time zone of each plant code to the columns of `records.running_times_frame`, and
+            where the source tells: is_replaced, is_reversed, is_difference, is_counting_backwards (bool) and overflow_at
+            (float64, hours).
+        plant_mapping, equipment_mapping, running_time_mapping: column of ours to the source's field names, the first one
+            that a record has wins; for keys and for the values that the quarantine shows.
+    """
+
+    name: str
+    plants_frame: PlantsFrame
+    equipment_frame: ZonedFrame
+    running_times_frame: ZonedFrame
+    plant_mapping: Mapped
+    equipment_mapping: Mapped
+    running_time_mapping: Mapped
+
+
+def dialect_of(name: str, *, has_decimal_comma: bool = False) -> Dialect:
+    """Return the dialect of this name; `has_decimal_comma` says how its numbers are written (quirk 3, never guessed).
+
+    Raises:
+        PermanentError: there is no such dialect.
+    """
+    if name == "ims":
+        return Dialect(
+            name=name,
+            plants_frame=records.plants_frame,
+            equipment_frame=records.equipment_frame,
+            running_times_frame=partial(records.running_times_frame, has_decimal_comma=has_decimal_comma),
+            plant_mapping=records.IMS_PLANT,
+            equipment_mapping=records.IMS_EQUIPMENT,
+            running_time_mapping=records.IMS_RUNNING_TIME,
+        )
+    if name in ("odata_v2", "odata_v4"):  # one set of properties, two spellings of their values
+        return Dialect(
+            name=name,
+            plants_frame=odata_records.plants_frame,
+            equipment_frame=odata_records.equipment_frame,
+            running_times_frame=partial(odata_records.running_times_frame, has_decimal_comma=has_decimal_comma),
+            plant_mapping=odata_records.PLANT,
+            equipment_mapping=odata_records.EQUIPMENT,
+            running_time_mapping=odata_records.RUNNING_TIME,
+        )
+    raise PermanentError(f"dialect {name} is not available: CMMS_API_DIALECT is ims, odata_v2 or odata_v4")
