@@ -4,7 +4,7 @@ A rule is tried in the order of the file; the first that matches gives the group
 (EQTYP, EQART, HERST, ... as the source sends them) and what they must be; `group_from` takes the group's name from a field.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from re import IGNORECASE, fullmatch
 from re import compile as compile_regex
 from re import error as RegexError  # noqa: N812 - a class, whatever its name
@@ -75,6 +75,19 @@ def read_rules(document: Mapping[str, Any]) -> Sequence[GroupRule]:
 def classify(attributes: Mapping[str, Any], rules: Sequence[GroupRule]) -> str | None:
     """Return the group of a machine, or None where no rule applies."""
     return next((group for rule in rules if (group := rule.group_of(attributes)) is not None), None)
+
+
+def classify_all(machines: Iterable[Mapping[str, Any]], rules: Sequence[GroupRule]) -> list[str | None]:
+    """Return the group of each machine; machines that agree in all fields that rules look at are classified once."""
+    fields = sorted({field for rule in rules for field in (*rule.when, rule.group_from) if field is not None})
+    known: dict[tuple[str, ...], str | None] = {}
+    groups = []
+    for attributes in machines:
+        looked_at = tuple([str(attributes.get(field) or "") for field in fields])
+        if looked_at not in known:
+            known[looked_at] = classify(attributes, rules)
+        groups.append(known[looked_at])
+    return groups
 
 
 def _is_regex(pattern: str) -> bool:

@@ -6,13 +6,19 @@ What belongs here: record keys and the shape of what is kept. What does not: sto
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
+import numpy as np
 import orjson
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from cmms_pipelines.domain.records import RawRecord, raw_value
+from cmms_pipelines.domain.raw_records import RawRecord, RawRecords
+from cmms_pipelines.domain.records import raw_value
+from cmms_pipelines.domain.regular_cells import as_series
 from cmms_pipelines.domain.rejections import Severity, refused_rows
 
 _KEY_LENGTH = 280  # of the 300 characters that the quarantine has, some are for what tells repeats apart
+_PREFIX_LENGTH = 200  # of a longer key, before its hash
 REFUSING = [severity.value for severity in Severity if severity.refuses]
 
 
@@ -21,27 +27,57 @@ def record_keys(
 ) -> pd.Series:
     """Return a key for each record: its business key as far as it can be read.
 
-    The same record that comes again another night has the same key. Records of one batch that share a business key are
-    told apart by `#2`, `#3` in their order, so that none hides another; a record without any key has its content's hash.
+    The same record that comes again another night has the same key. Records that share a business key are told apart by
+    `#2`, `#3` in the order of their `date_time` and their content, so that none hides another and the order of their arrival
+    does not matter; all of them have to be in `frame`. A record without any key has its content's hash.
     """
-    parts = []
-    for column in columns:
-        values = frame[column].astype("str")
-        missing = frame[column].isna()
-        if missing.any():
-            raw = [str(raw_value(records[row], column, mapping) or "") for row in frame.index[missing]]
-            values = values.mask(missing, pd.Series(raw, index=frame.index[missing], dtype="str"))
-        parts.append(values.fillna(""))
-    keys = parts[0]
-    for part in parts[1:]:
-        keys = keys + "|" + part
-    blank = keys.str.strip("|") == ""
-    if blank.any():
-        hashes = [f"sha256:{sha256(orjson.dumps(records[row], default=str)).hexdigest()}" for row in keys.index[blank]]
-        keys = keys.mask(blank, pd.Series(hashes, index=keys.index[blank], dtype="str"))
-    keys = keys.str.slice(0, _KEY_LENGTH)
-    repeat = keys.groupby(keys).cumcount()
-    return keys.where(repeat == 0, keys + "#" + (repeat + 1).astype("str"))
+    is_missing = frame[list(columns)].isna()
+    incomplete = _picked(records, np.flatnonzero(is_missing.any(axis=1).to_numpy()).tolist())
+    parts = [_part_of_key(frame[column], is_missing[column], incomplete, column, mapping) for column in columns]
+    keys = as_series(pc.binary_join_element_wise(*parts, pa.scalar("|", pa.large_string()))).set_axis(frame.index)
+    blank = [row for row in incomplete if not keys.iloc[row].strip("|")]
+    too_long = np.flatnonzero((keys.str.len() > _KEY_LENGTH).to_numpy()).tolist()
+    if blank or too_long:
+        changed = {row: f"{keys.iloc[row][:_PREFIX_LENGTH]}~{_hash(keys.iloc[row].encode())}" for row in too_long}
+        changed |= {row: _content_hash(incomplete[row]) for row in blank}
+        keys.iloc[list(changed)] = list(changed.values())
+    shared = np.flatnonzero(keys.duplicated(keep=False).to_numpy())
+    if len(shared):
+        keys.iloc[shared] = _told_apart(keys.iloc[shared], frame.iloc[shared], _picked(records, shared.tolist()))
+    return keys
+
+
+def _part_of_key(
+    values: pd.Series,
+    is_missing: pd.Series,
+    incomplete: Mapping[int, RawRecord],
+    column: str,
+    mapping: Mapping[str, tuple[str, ...]],
+) -> pa.Array:
+    """Return a column as text; where it could not be read, as it came."""
+    if isinstance(values.dtype, pd.StringDtype):
+        text = values.array.__arrow_array__(pa.large_string())
+        text = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
+    else:  # few distinct days
+        codes, distinct = pd.factorize(values)
+        texts = pa.array([*distinct.astype("str"), None], pa.large_string())
+        text = texts.take(pa.array(np.where(codes < 0, len(distinct), codes)))
+    if is_missing.any():
+        raw = [str(raw_value(incomplete[row], column, mapping) or "") for row in np.flatnonzero(is_missing.to_numpy()).tolist()]
+        text = pc.replace_with_mask(text, pa.array(is_missing.to_numpy()), pa.array(raw, pa.large_string()))
+    return text
+
+
+def _told_apart(keys: pd.Series, frame: pd.DataFrame, records: Mapping[int, RawRecord]) -> pd.Series:
+    order = pd.DataFrame(
+        {
+            "key": keys.to_numpy(),
+            "date_time": frame["date_time"].to_numpy() if "date_time" in frame else pd.NaT,
+            "content": [_content_hash(record) for record in records.values()],
+        }
+    ).sort_values(["key", "date_time", "content"], kind="stable", na_position="first")
+    repeat = order.groupby("key").cumcount().sort_index().to_numpy()
+    return keys.where(repeat == 0, keys + "#" + pd.Series(repeat + 1, index=keys.index).astype("str"))
 
 
 def rejected_frame(
@@ -62,7 +98,8 @@ def rejected_frame(
     """
     refusing = failures.loc[failures["severity"].isin(REFUSING)]
     rows = refusing["row"].to_list()
-    values = [raw_value(records[row], column, mapping) for row, column in zip(rows, refusing["column"], strict=True)]
+    refused = _picked(records, rows)
+    values = [raw_value(refused[row], column, mapping) for row, column in zip(rows, refusing["column"], strict=True)]
     about = frame.loc[rows]
     dates = about["date"] if "date" in about else pd.Series(pd.NaT, index=about.index, dtype="datetime64[s]")
     equipment = about["equipment_number"] if "equipment_number" in about else pd.Series(None, index=about.index, dtype="str")
@@ -75,7 +112,7 @@ def rejected_frame(
             "column_name": refusing["column"].to_numpy(),
             "value": pd.Series([None if value is None else str(value)[:1000] for value in values], dtype="str"),
             "message": refusing["message"].to_numpy(),
-            "payload": pd.Series([dict(records[row]) for row in rows], dtype=object),
+            "payload": pd.Series([dict(refused[row]) for row in rows], dtype=object),
             "plant_code": about["plant_code"].str.slice(0, 100).to_numpy(),
             "equipment_number": equipment.str.slice(0, 100).to_numpy(),
             "date": dates.to_numpy(),
@@ -93,3 +130,16 @@ def refused_by_rule(failures: pd.DataFrame) -> dict[str, int]:
 def refused_count(failures: pd.DataFrame) -> int:
     """Return how many records are refused."""
     return len(refused_rows(failures))
+
+
+def _picked(records: Sequence[RawRecord], rows: Sequence[int]) -> dict[int, RawRecord]:
+    """Return some records by their positions, in the order of the positions."""
+    return records.pick(rows) if isinstance(records, RawRecords) else {row: records[row] for row in sorted(set(rows))}
+
+
+def _content_hash(record: RawRecord) -> str:
+    return f"sha256:{_hash(orjson.dumps(record, default=str))}"
+
+
+def _hash(content: bytes) -> str:
+    return sha256(content).hexdigest()

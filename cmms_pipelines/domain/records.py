@@ -10,11 +10,12 @@ cannot be read is missing in its column and True in `is_<column>_unreadable`.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from cmms_pipelines.domain import sap_values
-
-RawRecord = Mapping[str, Any]
+from cmms_pipelines.domain.raw_records import ABSENT, RawRecord, RawRecords
 
 # column of ours <- names that the source uses for it, the first one present in a record wins (quirk 42)
 IMS_PLANT: Mapping[str, tuple[str, ...]] = {
@@ -50,6 +51,8 @@ IMS_RUNNING_TIME: Mapping[str, tuple[str, ...]] = {
 }
 # fields that say whether a number is there at all: an empty flag means null, not 0 (quirk 6)
 VALUE_PRESENT_FLAGS = {"running_hours": "RECDVI", "cumulative_hours": "CNTRRI"}
+# what few sources pass on of a document: its counter was swapped, it was cancelled (quirks 19, 22)
+DOCUMENT_FLAGS = {"is_replaced": "EXCHG", "is_reversed": "CANCL"}
 _MAPPED_EQUIPMENT_FIELDS = frozenset(name for names in IMS_EQUIPMENT.values() for name in names)
 
 
@@ -82,6 +85,7 @@ def equipment_frame(records: Sequence[RawRecord], zones: Mapping[str, str]) -> p
         only on a flag, never on absence: quirks 32, 33), api_created_at (UTC), the `is_*_unreadable` masks, and `attributes`
         (object: the source's other fields, for classification).
     """
+    records = list(records)  # all of a master's fields are looked at
     raw = _raw_columns(records, IMS_EQUIPMENT)
     plant_code = sap_values.text_column(raw["plant_code"])
     is_inactive, inactive_unreadable = sap_values.flag_column(raw["is_inactive"])
@@ -112,14 +116,16 @@ def running_times_frame(
     Returns:
         plant_code, equipment_number, company_code, equipment_description, object_number, point, description (str), date
         (datetime64[s], the business day as the source says it: quirk 11), date_time, api_created_at (UTC), running_hours,
-        cumulative_hours (float64, hours), and an `is_<column>_unreadable` mask for each column that is not text.
+        cumulative_hours (float64, hours), and an `is_<column>_unreadable` mask for each column that is not text; is_replaced
+        and is_reversed (bool) where the source passes them on.
     """
-    raw = _raw_columns(records, IMS_RUNNING_TIME)
+    raw = _raw_columns(records, IMS_RUNNING_TIME, (*VALUE_PRESENT_FLAGS.values(), *DOCUMENT_FLAGS.values()))
     for column, flag in VALUE_PRESENT_FLAGS.items():
-        raw[column] = [
-            None if flag in record and sap_values.read_text(record[flag]) is None else value
-            for record, value in zip(records, raw[column], strict=True)
-        ]
+        if raw[flag].count(ABSENT) < len(raw[flag]):
+            raw[column] = [
+                None if present is not ABSENT and sap_values.read_text(present) is None else value
+                for present, value in zip(raw[flag], raw[column], strict=True)
+            ]
     plant_code = sap_values.text_column(raw["plant_code"])
     zone_of = _zones_of(plant_code, zones)
     frame = pd.DataFrame(
@@ -137,6 +143,9 @@ def running_times_frame(
         frame[name], frame[f"is_{name}_unreadable"] = sap_values.instant_column(raw[name], zone_of)
     for name in ("running_hours", "cumulative_hours"):
         frame[name], frame[f"is_{name}_unreadable"] = sap_values.number_column(raw[name], has_decimal_comma=has_decimal_comma)
+    for column, flag in DOCUMENT_FLAGS.items():
+        if raw[flag].count(ABSENT) < len(raw[flag]):
+            frame[column] = sap_values.flag_column(None if cell is ABSENT else cell for cell in raw[flag])[0]
     return frame
 
 
@@ -145,8 +154,14 @@ def raw_value(record: RawRecord, column: str, mapping: Mapping[str, tuple[str, .
     return next((record[name] for name in mapping.get(column, ()) if name in record), None)
 
 
-def _raw_columns(records: Sequence[RawRecord], mapping: Mapping[str, tuple[str, ...]]) -> dict[str, list[object]]:
-    return {column: list(_column(records, names)) for column, names in mapping.items()}
+def _raw_columns(
+    records: Sequence[RawRecord], mapping: Mapping[str, tuple[str, ...]], optional: tuple[str, ...] = ()
+) -> dict[str, list[object]]:
+    """Return the cells of each column, and of further fields under their own names, `ABSENT` where a record lacks one."""
+    if isinstance(records, RawRecords):
+        return records.columns(mapping, optional)
+    columns = {column: list(_column(records, names)) for column, names in mapping.items()}
+    return columns | {name: [record.get(name, ABSENT) for record in records] for name in optional}
 
 
 def _column(records: Sequence[RawRecord], names: tuple[str, ...]) -> Iterable[object]:
@@ -155,8 +170,11 @@ def _column(records: Sequence[RawRecord], names: tuple[str, ...]) -> Iterable[ob
         yield record[first] if first in record else next((record[name] for name in others if name in record), None)
 
 
-def _zones_of(plant_code: pd.Series, zones: Mapping[str, str]) -> list[str]:
-    return [zones.get(code, "UTC") for code in plant_code.to_list()]
+def _zones_of(plant_code: pd.Series, zones: Mapping[str, str]) -> npt.NDArray[np.object_]:
+    """Return the zone of each row, UTC for a plant that nobody knows."""
+    codes, plants = pd.factorize(plant_code)
+    of_plants = np.array([*(zones.get(code, "UTC") for code in plants), "UTC"], dtype=object)
+    return of_plants[codes]
 
 
 def _attributes(record: RawRecord) -> dict[str, Any]:

@@ -13,15 +13,20 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from string import whitespace
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from cmms_pipelines.domain import regular_cells
 from cmms_pipelines.domain.keys import without_alpha_zeros
 
 T = TypeVar("T")
+Zones: TypeAlias = Sequence[str] | npt.NDArray[np.object_]
 
 _TRAILING_SIGN = re.compile(r"^([\d.,]+(?:[eE][+-]?\d+)?)-$")
 _DECIMAL_COMMA = re.compile(r"^[+-]?\d{1,3}(?:\.\d{3})*(?:,\d+)?$|^[+-]?\d+,\d+$")
@@ -30,6 +35,7 @@ _DURATION = re.compile(r"^PT(\d+)H(\d+)M(\d+)S$")
 _OPEN_END = date(9999, 12, 31)
 _EMPTY = frozenset({"", "00000000", "0000-00-00"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST_COUNT = 15  # digits that a float holds for certain
 
 
 def read_text(value: object) -> str | None:
@@ -126,43 +132,73 @@ def read_flag(value: object) -> bool:
 
 def text_column(values: Iterable[object]) -> pd.Series:
     """Return `read_text` of a whole column, as Arrow-backed strings."""
-    return pd.Series(_read_all(values, read_text)[0], dtype="str")
+    cells = _as_list(values)
+    texts = regular_cells.texts_of(cells)
+    if texts is None:
+        return pd.Series(_read_all(cells, read_text)[0], dtype="str")
+    return regular_cells.as_series(_with_irregular(texts.array, texts.is_unpadded, cells, read_text))
 
 
 def key_column(values: Iterable[object]) -> pd.Series:
     """Return `read_key` of a whole column, as Arrow-backed strings."""
-    return pd.Series(_read_all(values, read_key)[0], dtype="str")
+    cells = _as_list(values)
+    texts = regular_cells.texts_of(cells)
+    if texts is None:
+        return pd.Series(_read_all(cells, read_key)[0], dtype="str")
+    keys = regular_cells.without_zeros(texts)
+    return regular_cells.as_series(_with_irregular(keys, texts.is_unpadded, cells, read_key))
 
 
 def number_column(values: Iterable[object], *, has_decimal_comma: bool = False) -> tuple[pd.Series, pd.Series]:
     """Return `read_number` of a whole column as float64, and the mask of cells that it cannot read."""
-    numbers, unreadable = _read_all(values, lambda value: read_number(value, has_decimal_comma=has_decimal_comma))
-    return pd.Series(numbers, dtype="float64"), pd.Series(unreadable, dtype="bool")
+    cells = _as_list(values)
+    reader = partial(read_number, has_decimal_comma=has_decimal_comma)
+    texts = regular_cells.texts_of(cells)
+    if texts is None:
+        plain = regular_cells.numbers_of(cells)
+        if plain is not None:
+            return pd.Series(plain), pd.Series(np.zeros(len(cells), dtype="bool"))
+        numbers, unreadable = _read_all(cells, reader)
+        return pd.Series(numbers, dtype="float64"), pd.Series(unreadable, dtype="bool")
+    is_regular = texts.is_of_digits & (texts.lengths <= _LONGEST_COUNT) if has_decimal_comma else texts.is_number
+    is_certain = is_regular | texts.is_null
+    read = regular_cells.parse_numbers(texts, is_regular)
+    is_unreadable = np.zeros(len(cells), dtype="bool")
+    if not is_certain.all():
+        rows = np.flatnonzero(~is_certain)
+        numbers, unreadable = _read_all((cells[row] for row in rows.tolist()), reader)
+        read = read.copy()
+        read[rows] = [math.nan if number is None else number for number in numbers]
+        is_unreadable[rows] = unreadable
+    return pd.Series(read), pd.Series(is_unreadable)
 
 
 def date_column(values: Iterable[object]) -> tuple[pd.Series, pd.Series]:
     """Return `read_date` of a whole column as datetime64[s] at midnight, and the mask of cells that it cannot read."""
-    dates, unreadable = _read_all(values, read_date)
-    return pd.Series(np.array(dates, dtype="datetime64[D]").astype("datetime64[s]")), pd.Series(unreadable, dtype="bool")
+    dates, unreadable = _read_distinct(_as_list(values), read_date, "datetime64[D]")
+    return pd.Series(dates.astype("datetime64[s]")), pd.Series(unreadable)
 
 
-def instant_column(values: Sequence[object], zones: Sequence[str]) -> tuple[pd.Series, pd.Series]:
+def instant_column(values: Sequence[object], zones: Zones) -> tuple[pd.Series, pd.Series]:
     """Return `read_instant` of a whole column (datetime64[us, UTC]), and the mask of cells that it cannot read.
 
     Args:
         values: the cells.
         zones: the IANA name of each cell's zone.
     """
-    instants: list[datetime | None] = [None] * len(values)
-    unreadable = [False] * len(values)
-    rows_of: dict[str, list[int]] = {}
-    for row, zone in enumerate(zones):
-        rows_of.setdefault(zone, []).append(row)
-    for zone, rows in rows_of.items():
-        read, not_read = _read_all((values[row] for row in rows), partial(_read_utc_without_zone, zone=zone))
-        for row, instant, is_unreadable in zip(rows, read, not_read, strict=True):
-            instants[row], unreadable[row] = instant, is_unreadable
-    return pd.Series(np.array(instants, dtype="datetime64[us]")).dt.tz_localize("UTC"), pd.Series(unreadable, dtype="bool")
+    cells = _as_list(values)
+    texts = regular_cells.texts_of(cells)
+    regular = None if texts is None else regular_cells.instants_of(texts, zones)
+    if regular is not None:
+        return pd.Series(regular).dt.tz_localize("UTC"), pd.Series(np.zeros(len(cells), dtype="bool"))
+    instants = np.full(len(cells), "NaT", dtype="datetime64[us]")
+    unreadable = np.zeros(len(cells), dtype="bool")
+    codes, names = pd.factorize(np.asarray(zones, dtype=object))
+    for code, zone in enumerate(names):
+        rows = np.flatnonzero(codes == code)
+        reader = partial(_read_utc_without_zone, zone=str(zone))
+        instants[rows], unreadable[rows] = _read_distinct([cells[row] for row in rows.tolist()], reader, "datetime64[us]")
+    return pd.Series(instants).dt.tz_localize("UTC"), pd.Series(unreadable)
 
 
 def flag_column(values: Iterable[object]) -> tuple[pd.Series, pd.Series]:
@@ -188,6 +224,35 @@ def _read_all(values: Iterable[object], reader: Callable[[object], T | None]) ->
         read.append(outcome[0])
         unreadable.append(outcome[1])
     return read, unreadable
+
+
+def _read_distinct(
+    cells: Sequence[object], reader: Callable[[object], date | datetime | None], unit: str
+) -> tuple[npt.NDArray[np.datetime64], npt.NDArray[np.bool_]]:
+    """Read the distinct texts of a column once each; return its values and the mask of cells that cannot be read."""
+    texts = regular_cells.texts_of(cells)
+    if texts is None or not cells:
+        read, unreadable = _read_all(cells, reader)
+        return np.array(read, dtype=unit), np.array(unreadable, dtype="bool")
+    encoded = texts.array.dictionary_encode()
+    read, unreadable = _read_all([*encoded.dictionary.to_pylist(), None], reader)
+    rows = encoded.indices.fill_null(len(read) - 1).to_numpy()
+    return np.array(read, dtype=unit)[rows], np.array(unreadable, dtype="bool")[rows]
+
+
+def _with_irregular(
+    array: pa.LargeStringArray, is_regular: npt.NDArray[np.bool_], cells: Sequence[object], reader: Callable[[object], str | None]
+) -> pa.LargeStringArray:
+    """Put what `reader` makes of the irregular cells in their places."""
+    if is_regular.all():
+        return array
+    rows = np.flatnonzero(~is_regular)
+    read, _ = _read_all((cells[row] for row in rows.tolist()), reader)
+    return pc.replace_with_mask(array, pa.array(~is_regular), pa.array(read, pa.large_string()))
+
+
+def _as_list(values: Iterable[object]) -> list[object]:
+    return values if isinstance(values, list) else list(values)
 
 
 def _read_utc_without_zone(value: object, zone: str) -> datetime | None:

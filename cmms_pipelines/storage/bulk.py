@@ -1,20 +1,29 @@
 """Bulk writes: a frame into a temporary table by COPY, as fast as PostgreSQL takes it.
 
-Measured on the way: pyarrow's CSV writer through psycopg's COPY takes 121k to 191k rows/s, pandas' `to_csv` 43k.
+pyarrow's CSV writer through psycopg's COPY is several times as fast as pandas' `to_csv`, if it is spared what is slow in it:
+time stamps with a zone cost twenty times as much as those without.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
-from psycopg import Connection, sql
+from psycopg import Connection, Cursor, Error, sql
 from pyarrow import csv
+from sqlalchemy.exc import DBAPIError
 
 _CHUNK_BYTES = 1 << 20
+_FEWEST_ANALYZED = 1000
+_SECONDS = "seconds_copying"
 _NUL_ESCAPE = re.compile(r"((?:^|[^\\])(?:\\\\)*)\\u0000")
 
 
@@ -27,25 +36,78 @@ def stage(connection: sa.Connection, name: str, columns: Mapping[str, str], fram
         columns: column -> SQL type, all of them in `frame`; a dict becomes jsonb, a list of identifiers text[].
         frame: the rows, missing values as NULL; NUL characters are left out, which PostgreSQL holds in `json` only.
     """
-    raw = _driver_connection(connection)
+    started = time.perf_counter()
     table = sql.Identifier(name)
     definitions = sql.SQL(", ").join(
         sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(_known_type(kind))) for column, kind in columns.items()
     )
-    with raw.cursor() as cursor:
+    with _cursor(connection) as cursor:
         cursor.execute(sql.SQL("DROP TABLE IF EXISTS pg_temp.{}").format(table))
         cursor.execute(sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(table, definitions))
         with cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT csv)").format(table)) as copy:
             payload = _as_csv(frame, columns).getbuffer()
             for start in range(0, len(payload), _CHUNK_BYTES):
                 copy.write(payload[start : start + _CHUNK_BYTES])
-        if len(frame) >= 1000:
-            cursor.execute(sql.SQL("ANALYZE {}").format(table))
+        if len(frame) >= _FEWEST_ANALYZED:
+            known = sql.SQL(", ").join(sql.Identifier(column) for column in _joined_on(columns))
+            cursor.execute(sql.SQL("ANALYZE {} ({})").format(table, known))
+    connection.info[_SECONDS] = seconds_copying(connection) + time.perf_counter() - started
 
+
+def seconds_copying(connection: sa.Connection) -> float:
+    """Return how long `stage` has worked on this connection since it was opened, for whoever compares before with after."""
+    return float(connection.info.get(_SECONDS, 0.0))
+
+
+def read_columns(connection: sa.Connection, query: sql.Composable, kinds: Mapping[str, str]) -> dict[str, npt.NDArray[Any]]:
+    """Return all rows of a query at once, column by column, each column as one value.
+
+    A row costs psycopg several microseconds, by `COPY` as well as by `SELECT`; here only columns do.
+
+    Args:
+        connection: inside a transaction.
+        query: a SELECT with the columns of `kinds`.
+        kinds: column -> bigint (never NULL; int64), float8 (NULL is NaN), date (NULL is NaT; datetime64[D]).
+    """
+    packed = sql.SQL(", ").join(
+        sql.SQL(_PACKED[kind].sql).format(column=sql.Identifier("q", column)) for column, kind in kinds.items()
+    )
+    with _cursor(connection, binary=True) as cursor:
+        row = cursor.execute(sql.SQL("SELECT {} FROM ({}) q").format(packed, query)).fetchone() or ()
+    return {
+        column: np.frombuffer(value or b"", dtype=_PACKED[kind].wire).astype(_PACKED[kind].dtype)
+        for (column, kind), value in zip(kinds.items(), row, strict=True)
+    }
+
+
+class _Packing(NamedTuple):
+    """How PostgreSQL sends a column, and how numpy reads it."""
+
+    sql: str
+    wire: str
+    dtype: str
+
+
+_PACKED: Mapping[str, _Packing] = {
+    "bigint": _Packing("string_agg(int8send({column}::int8), '')", ">i8", "int64"),
+    "float8": _Packing("string_agg(float8send(COALESCE({column}::float8, 'NaN')), '')", ">f8", "float64"),
+    # numpy's NaT is the smallest integer
+    "date": _Packing(
+        "string_agg(int8send(COALESCE(({column} - DATE '1970-01-01')::int8, -9223372036854775808)), '')",
+        ">i8",
+        "datetime64[D]",
+    ),
+}
 
 _SQL_TYPES = frozenset(
     {"bigint", "integer", "smallint", "boolean", "text", "text[]", "date", "timestamptz", "numeric(14,4)", "jsonb", "json"}
 )
+
+
+def _joined_on(columns: Mapping[str, str]) -> list[str]:
+    """Return the columns that joins are made on, by the looks of them: statistics of all would cost more than the COPY."""
+    first = next(iter(columns))
+    return [column for column, kind in columns.items() if column == first or kind in {"bigint", "date"}]
 
 
 def _known_type(kind: str) -> str:
@@ -63,17 +125,35 @@ def _as_csv(frame: pd.DataFrame, columns: Mapping[str, str]) -> BytesIO:
 
 
 def _as_array(values: pd.Series, kind: str) -> pa.Array:
-    if kind in {"jsonb", "json"}:
-        texts = [None if _is_missing(value) else orjson.dumps(value, default=str).decode() for value in values]
-        return pa.array(texts if kind == "json" else [text and _without_nul_escape(text) for text in texts], pa.string())
-    if kind == "text" and values.str.contains("\0", regex=False).any():
-        values = values.str.replace("\0", "", regex=False)
-    if kind == "text[]":
-        return pa.array([None if _is_missing(value) else _array_literal(value) for value in values], pa.string())
+    if kind in {"jsonb", "json", "text[]"}:
+        return _as_texts(values, kind)
     array = pa.Array.from_pandas(values)
+    if kind == "text":
+        return _without_nul(array, values)
+    if kind == "timestamptz":
+        # written without a zone, which our sessions read as UTC (see `storage.engine`)
+        return array.cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
     if kind == "date":
         return array.cast(pa.timestamp("s")).cast(pa.date32())
     return array.cast(pa.int64()) if kind in {"bigint", "integer", "smallint"} else array
+
+
+def _as_texts(values: pd.Series, kind: str) -> pa.Array:
+    if values.isna().all():
+        return pa.nulls(len(values), pa.string())
+    if kind == "text[]":
+        return pa.array([None if _is_missing(value) else _array_literal(value) for value in values], pa.string())
+    texts = [None if _is_missing(value) else orjson.dumps(value, default=str).decode() for value in values]
+    return pa.array(texts if kind == "json" else [text and _without_nul_escape(text) for text in texts], pa.string())
+
+
+def _without_nul(array: pa.Array, values: pd.Series) -> pa.Array:
+    """Leave out NUL characters, looking at the bytes of all texts at once."""
+    chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
+    buffers = [chunk.buffers()[-1] for chunk in chunks]
+    if all(buffer is None or np.frombuffer(buffer, dtype="uint8").all() for buffer in buffers):
+        return array
+    return pa.Array.from_pandas(values.str.replace("\0", "", regex=False))
 
 
 def _without_nul_escape(text: str) -> str:
@@ -88,6 +168,16 @@ def _array_literal(values: Sequence[str]) -> str:
 
 def _is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and pd.isna(value))
+
+
+@contextmanager
+def _cursor(connection: sa.Connection, *, binary: bool = False) -> "Iterator[Cursor[tuple[Any, ...]]]":
+    """Give a cursor of the driver whose errors are SQLAlchemy's, so that callers know one kind only."""
+    try:
+        with _driver_connection(connection).cursor(binary=binary) as cursor:
+            yield cursor
+    except Error as error:
+        raise DBAPIError.instance(None, None, error, Error, dialect=connection.dialect) from error
 
 
 def _driver_connection(connection: sa.Connection) -> "Connection[tuple[object, ...]]":

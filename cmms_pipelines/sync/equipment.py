@@ -1,34 +1,55 @@
 """Sync the equipment masters of some plants."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 
-from cmms_pipelines.clients.api import ConnectedApi
 from cmms_pipelines.domain.classification import GroupRule
+from cmms_pipelines.domain.contracts import tally_of
+from cmms_pipelines.domain.dialects import Dialect, dialect_of
 from cmms_pipelines.domain.equipment import JudgedEquipment, judge
-from cmms_pipelines.domain.quarantine import record_keys, refused_by_rule, refused_count, rejected_frame
-from cmms_pipelines.domain.records import IMS_EQUIPMENT, equipment_frame
-from cmms_pipelines.domain.rejections import refused_rows
+from cmms_pipelines.domain.quarantine import record_keys
+from cmms_pipelines.domain.raw_records import RawRecord
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.settings import Settings, UnknownPlantPolicy
 from cmms_pipelines.storage import equipment as equipment_storage
 from cmms_pipelines.storage import plants as plants_storage
-from cmms_pipelines.storage import rejections
+from cmms_pipelines.storage.sync_log import done_slices
+from cmms_pipelines.sync.ahead import InTurn
 from cmms_pipelines.sync.plants import known_plants, with_created
-from cmms_pipelines.sync.session import SLICES_IN_FLIGHT, Progress, Slice, SyncSession, require_plants, sync_session
-from cmms_pipelines.sync.source import batched, connect_source, fetch_all, group_rules
+from cmms_pipelines.sync.reader import Mapped, SliceReader
+from cmms_pipelines.sync.session import Progress, Slice, SyncSession, require_plants, sync_session
+from cmms_pipelines.sync.source import batched, connect_source, fetch, group_rules
+from cmms_pipelines.sync.writer import Judged, judged_chunk, write_chunks, write_kept
 
+KEY = ["equipment_number", "plant_code"]
 WITHOUT_PLANT = ""  # asks the source for masters that name no plant, so that they are refused where one can see them
 
 
 def sync_equipment(
-    engine: sa.Engine, settings: Settings, plant_codes: Sequence[str], *, sync_key: str, run_id: str | None, progress: Progress
+    engine: sa.Engine,
+    settings: Settings,
+    plant_codes: Sequence[str],
+    *,
+    equipment_numbers: Sequence[str] | None = None,
+    is_full_refresh: bool = False,
+    sync_key: str,
+    run_id: str | None,
+    progress: Progress,
 ) -> SyncSession:
     """Bring the masters of `plant_codes` into `cmms.equipment`; all known plants include masters without any.
+
+    Args:
+        engine: of the `cmms` database.
+        settings: where the source is, how hard it may be asked, and how much is worked on at a time.
+        plant_codes: whose masters.
+        equipment_numbers: only these machines; the source is asked for their plants and the rest is left out, uncounted.
+        is_full_refresh: noted in the log; what it means is in `sync_key` (no earlier attempt).
+        sync_key: what the retries of this sync share.
+        run_id: of the Dagster run.
+        progress: told after each slice.
 
     Raises:
         TransientError: some slices failed for a passing reason; a retry with the same `sync_key` does only those.
@@ -39,7 +60,12 @@ def sync_equipment(
     active = set(plants.loc[plants["is_active"], "plant_code"])
     is_full = bool(active) and active <= set(plant_codes)
     scope: dict[str, Any] = {"plants": "all"} if is_full else {"plants": sorted(plant_codes)}
+    if equipment_numbers:
+        scope["equipment"] = sorted(equipment_numbers)
+    if is_full_refresh:
+        scope["full_refresh"] = True
     rules = group_rules(settings)
+    dialect = dialect_of(settings.api_dialect.value, has_decimal_comma=settings.api_decimal_comma)
     slices = [Slice(tuple(batch)) for batch in batched(sorted(plant_codes), settings.sync_plants_per_slice)]
     slices += [Slice((WITHOUT_PLANT,))] if is_full else []
     with (
@@ -47,46 +73,78 @@ def sync_equipment(
         connect_source(settings, session.on_call) as api,
     ):
         session.plan(slices)
-        session.run_slices(
-            slices,
-            lambda piece: _sync_slice(session, api, piece, settings, plants=plants, rules=rules),
-            max_in_flight=SLICES_IN_FLIGHT,
-        )
+        creates_plants = settings.on_unknown_plant is UnknownPlantPolicy.CREATE
+        writer = MastersWriter(session, dialect, plants, rules, creates_plants=creates_plants)
+
+        def read(piece: Slice) -> SliceReader:
+            return SliceReader(
+                fetch(api.equipment, piece.plant_codes, settings),
+                writer.frame_of,
+                dialect.equipment_mapping["equipment_number"],
+                chunk_rows=settings.sync_chunk_rows,
+                equipment_numbers=equipment_numbers,
+            )
+
+        def work(piece: Slice) -> SyncCounts:
+            with ahead.take(piece) as reader:
+                return writer.write(piece, reader)
+
+        done = done_slices(engine, sync_key)
+        todo = [piece for piece in slices if piece.key not in done]
+        in_flight = settings.sync_slices_in_flight
+        with InTurn(todo, read, SliceReader.close, depth=in_flight) as ahead:
+            session.run_slices(slices, work, max_in_flight=in_flight)
     return session
 
 
-def _sync_slice(
-    session: SyncSession,
-    api: ConnectedApi,
-    piece: Slice,
-    settings: Settings,
-    *,
-    plants: pd.DataFrame,
-    rules: Sequence[GroupRule],
-) -> SyncCounts:
-    started = time.perf_counter()
-    records = fetch_all(api.equipment, piece.plant_codes, settings)
-    fetched = time.perf_counter()
-    zones = dict(zip(plants["plant_code"], plants["time_zone"], strict=True))
-    frame = equipment_frame(records, zones)
-    if settings.on_unknown_plant is UnknownPlantPolicy.CREATE:
-        plants = with_created(session.engine, frame["plant_code"], plants)
-    judged = judge(frame, plants, rules)
-    keys = record_keys(records, frame, ["equipment_number", "plant_code"], IMS_EQUIPMENT)
-    rejected = rejected_frame(records, frame, judged.failures, keys, IMS_EQUIPMENT)
-    accepted_keys = keys.drop(index=refused_rows(judged.failures)).to_list()
-    counts = SyncCounts(received=len(records), refused=refused_count(judged.failures), merged=judged.records_merged)
-    counts.refused_by_rule.update(refused_by_rule(judged.failures))
-    counts.stage_seconds.update({"fetch": fetched - started, "validate": time.perf_counter() - fetched})
+class MastersWriter:
+    """Judges the masters of slices and writes them; what is refused goes whole into the quarantine."""
 
-    def apply(connection: sa.Connection) -> SyncCounts:
-        rejections.store(connection, "equipment", session.log.id, rejected)
-        rejections.close_accepted(
-            connection, "equipment", accepted_keys, actor="sync", reason="the record came again and was accepted"
+    def __init__(
+        self,
+        session: SyncSession,
+        dialect: Dialect,
+        plants: pd.DataFrame,
+        rules: Sequence[GroupRule],
+        *,
+        creates_plants: bool = False,
+    ) -> None:
+        """`rules` give the groups; a plant that nobody knows is created where `creates_plants` says so."""
+        self._session = session
+        self._dialect = dialect
+        self._plants = plants
+        self._zones = dict(zip(plants["plant_code"], plants["time_zone"], strict=True))
+        self._rules = rules
+        self._creates_plants = creates_plants
+
+    def frame_of(self, records: Sequence[RawRecord]) -> pd.DataFrame:
+        """Return the canonical frame of some records."""
+        return self._dialect.equipment_frame(records, self._zones)
+
+    def write(self, piece: Slice, reader: SliceReader) -> SyncCounts:
+        """Judge and write one slice; raises as `write_chunks` does."""
+        return write_chunks(self._session, piece, reader.chunks, self._judge, fetch_seconds=reader.fetch_seconds)
+
+    def write_kept(self, piece: Slice, records: Sequence[RawRecord], kept_keys: Sequence[str]) -> SyncCounts:
+        """Judge and write records from the quarantine, which bring the keys under which they are kept there."""
+        keys = pd.Series(kept_keys, dtype="str")
+        mapped = Mapped(records, self.frame_of(records))
+        return write_kept(self._session, piece, mapped, lambda chunk: self._judge(chunk, keys))
+
+    def _judge(self, mapped: Mapped, kept_keys: pd.Series | None = None) -> Judged:
+        frame, mapping = mapped.frame, self._dialect.equipment_mapping
+        plants = with_created(self._session.engine, frame["plant_code"], self._plants) if self._creates_plants else self._plants
+        judged = judge(frame, plants, self._rules)
+        keys = record_keys(mapped.records, frame, KEY, mapping) if kept_keys is None else kept_keys
+        return judged_chunk(
+            mapped,
+            judged.failures,
+            keys,
+            mapping,
+            lambda connection: equipment_storage.write(connection, _with_group_ids(connection, judged, self._rules)),
+            merged=judged.records_merged,
+            tally=tally_of("equipment", frame, judged.failures),
         )
-        return equipment_storage.write(connection, _with_group_ids(connection, judged, rules))
-
-    return session.write(piece, counts, apply)
 
 
 def _with_group_ids(connection: sa.Connection, judged: JudgedEquipment, rules: Sequence[GroupRule]) -> pd.DataFrame:

@@ -1,21 +1,24 @@
 """Sync the plants: reference data that everything else refers to."""
 
 import time
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 import sqlalchemy as sa
 
 from cmms_pipelines.domain.contracts import LENGTHS, failures_of
-from cmms_pipelines.domain.quarantine import record_keys, refused_by_rule, refused_count, rejected_frame
-from cmms_pipelines.domain.records import IMS_PLANT, plants_frame
+from cmms_pipelines.domain.dialects import Dialect, dialect_of
+from cmms_pipelines.domain.quarantine import record_keys
+from cmms_pipelines.domain.raw_records import RawRecord
 from cmms_pipelines.domain.rejections import refused_rows
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage import plants as plants_storage
-from cmms_pipelines.storage import rejections
+from cmms_pipelines.sync.ahead import Ahead
+from cmms_pipelines.sync.reader import Mapped
 from cmms_pipelines.sync.session import Progress, Slice, SyncSession, sync_session
 from cmms_pipelines.sync.source import connect_source, plant_records
+from cmms_pipelines.sync.writer import Judged, judged_chunk, write_chunks, write_kept
 
 
 def sync_plants(engine: sa.Engine, settings: Settings, *, sync_key: str, run_id: str | None, progress: Progress) -> SyncSession:
@@ -26,41 +29,41 @@ def sync_plants(engine: sa.Engine, settings: Settings, *, sync_key: str, run_id:
         PermanentError: the source has no plants, or refuses us.
     """
     scope = {"source": "file" if settings.plants_file else "api"}
+    dialect = dialect_of(settings.api_dialect.value)
     with sync_session(engine, "plants", scope, sync_key=sync_key, run_id=run_id, progress=progress) as session:
         started = time.perf_counter()
         with connect_source(settings, session.on_call) as api:
             records = plant_records(settings, api)
-        fetched = time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        mapped = Mapped(records, dialect.plants_frame(records))
         slices = [Slice(("(all)",))]
         session.plan(slices)
-        session.run_slices(slices, lambda piece: _write(session, piece, records, fetched), max_in_flight=1)
+        session.run_slices(
+            slices,
+            lambda piece: write_chunks(
+                session, piece, lambda: Ahead([mapped]), lambda chunk: _judge(chunk, dialect), fetch_seconds=seconds
+            ),
+            max_in_flight=1,
+        )
     return session
 
 
-def _write(session: SyncSession, piece: Slice, records: list[dict[str, Any]], fetch_seconds: float) -> SyncCounts:
-    started = time.perf_counter()
-    frame = plants_frame(records)
-    failures = failures_of("plants", frame)
-    accepted = frame.drop(index=refused_rows(failures))
+def write_kept_plants(
+    session: SyncSession, piece: Slice, dialect: Dialect, records: Sequence[RawRecord], kept_keys: Sequence[str]
+) -> SyncCounts:
+    """Judge and write records from the quarantine, which bring the keys under which they are kept there."""
+    keys = pd.Series(kept_keys, dtype="str")
+    return write_kept(session, piece, Mapped(records, dialect.plants_frame(records)), lambda chunk: _judge(chunk, dialect, keys))
+
+
+def _judge(mapped: Mapped, dialect: Dialect, kept_keys: pd.Series | None = None) -> Judged:
+    failures = failures_of("plants", mapped.frame)
+    accepted = mapped.frame.drop(index=refused_rows(failures))
     rows = accepted.assign(time_zone=accepted["time_zone"].fillna("UTC")).reset_index(drop=True)
-    keys = record_keys(records, frame, ["plant_code"], IMS_PLANT)
-    rejected = rejected_frame(records, frame, failures, keys, IMS_PLANT)
-    counts = SyncCounts(received=len(records), refused=refused_count(failures))
-    counts.refused_by_rule.update(refused_by_rule(failures))
-    counts.stage_seconds.update({"fetch": fetch_seconds, "validate": time.perf_counter() - started})
-
-    def apply(connection: sa.Connection) -> SyncCounts:
-        rejections.store(connection, "plants", session.log.id, rejected)
-        rejections.close_accepted(
-            connection,
-            "plants",
-            keys.loc[accepted.index].to_list(),
-            actor="sync",
-            reason="the record came again and was accepted",
-        )
-        return plants_storage.write(connection, rows)
-
-    return session.write(piece, counts, apply)
+    keys = record_keys(mapped.records, mapped.frame, ["plant_code"], dialect.plant_mapping) if kept_keys is None else kept_keys
+    return judged_chunk(
+        mapped, failures, keys, dialect.plant_mapping, lambda connection: plants_storage.write(connection, rows), merged=0
+    )
 
 
 def known_plants(engine: sa.Engine) -> pd.DataFrame:

@@ -1,26 +1,26 @@
-"""Sync the running hours of some days and plants."""
+"""Sync the running hours of some days and plants.
 
-import time
+What belongs here: what is asked of the source, and the order of days. What does not: judging and writing what came
+(`sync.readings`).
+"""
+
 from collections.abc import Sequence
 from datetime import date
 from itertools import groupby
 from typing import Any
 
-import pandas as pd
 import sqlalchemy as sa
 
-from cmms_pipelines.clients.api import ConnectedApi
-from cmms_pipelines.domain.quarantine import record_keys, refused_by_rule, refused_count, rejected_frame
-from cmms_pipelines.domain.records import IMS_RUNNING_TIME, running_times_frame
-from cmms_pipelines.domain.rejections import refused_rows
+from cmms_pipelines.domain.dialects import dialect_of
 from cmms_pipelines.domain.reports import SyncCounts
-from cmms_pipelines.domain.running_times import judge, with_context
 from cmms_pipelines.settings import Settings, UnknownPlantPolicy
-from cmms_pipelines.storage import rejections
-from cmms_pipelines.storage import running_times as storage
-from cmms_pipelines.sync.plants import known_plants, with_created
-from cmms_pipelines.sync.session import SLICES_IN_FLIGHT, Progress, Slice, SyncSession, require_plants, sync_session
-from cmms_pipelines.sync.source import batched, connect_source, fetch_all
+from cmms_pipelines.storage.sync_log import done_slices
+from cmms_pipelines.sync.ahead import InTurn
+from cmms_pipelines.sync.plants import known_plants
+from cmms_pipelines.sync.reader import SliceReader
+from cmms_pipelines.sync.readings import ReadingsWriter
+from cmms_pipelines.sync.session import Progress, Slice, SyncSession, require_plants, sync_session
+from cmms_pipelines.sync.source import batched, connect_source, fetch
 
 
 def sync_running_times(
@@ -30,6 +30,7 @@ def sync_running_times(
     *,
     plant_codes: Sequence[str] | None = None,
     equipment_numbers: Sequence[str] | None = None,
+    is_full_refresh: bool = False,
     sync_key: str,
     run_id: str | None,
     progress: Progress,
@@ -38,10 +39,11 @@ def sync_running_times(
 
     Args:
         engine: of the `cmms` database.
-        settings: where the source is and how hard it may be asked.
+        settings: where the source is, how hard it may be asked, and how much is worked on at a time.
         days: business days at the plants.
         plant_codes: only these plants; by default all active ones.
         equipment_numbers: only these machines; the source is asked for their plants and the rest is left out, uncounted.
+        is_full_refresh: noted in the log; what it means is in `sync_key` (no earlier attempt) and `plant_codes` (all plants).
         sync_key: what the retries of this sync share.
         run_id: of the Dagster run.
         progress: told after each slice.
@@ -61,96 +63,42 @@ def sync_running_times(
     }
     if equipment_numbers:
         scope["equipment"] = sorted(equipment_numbers)
+    if is_full_refresh:
+        scope["full_refresh"] = True
+    dialect = dialect_of(settings.api_dialect.value, has_decimal_comma=settings.api_decimal_comma)
+    slices = [Slice(tuple(batch), day) for day in sorted(days) for batch in batched(codes, settings.sync_plants_per_slice)]
     with (
         sync_session(engine, "running_times", scope, sync_key=sync_key, run_id=run_id, progress=progress) as session,
         connect_source(settings, session.on_call) as api,
     ):
-        slices = [Slice(tuple(batch), day) for day in sorted(days) for batch in batched(codes, settings.sync_plants_per_slice)]
         session.plan(slices)
-        for _, of_day in groupby(slices, key=lambda piece: piece.day):  # a day is compared with the one before it
-            session.run_slices(
-                list(of_day),
-                lambda piece: _sync_slice(session, api, piece, settings, plants=plants, equipment_numbers=equipment_numbers),
-                max_in_flight=SLICES_IN_FLIGHT,
+        creates_plants = settings.on_unknown_plant is UnknownPlantPolicy.CREATE
+        writer = ReadingsWriter(session, dialect, plants, creates_plants=creates_plants)
+
+        def read(piece: Slice) -> SliceReader:
+            day = _day_of(piece)
+            return SliceReader(
+                fetch(lambda codes: api.running_times(codes, day, day), piece.plant_codes, settings),
+                writer.frame_of,
+                dialect.running_time_mapping["equipment_number"],
+                chunk_rows=settings.sync_chunk_rows,
+                equipment_numbers=equipment_numbers,
             )
+
+        def work(piece: Slice) -> SyncCounts:
+            with ahead.take(piece) as reader:
+                return writer.write(piece, reader)
+
+        done = done_slices(engine, sync_key)
+        todo = [piece for piece in slices if piece.key not in done]
+        in_flight = settings.sync_slices_in_flight
+        with InTurn(todo, read, SliceReader.close, depth=in_flight) as ahead:
+            for _, of_day in groupby(slices, key=_day_of):  # a day is compared with the one before it
+                session.run_slices(list(of_day), work, max_in_flight=in_flight)
     return session
 
 
-def _sync_slice(
-    session: SyncSession,
-    api: ConnectedApi,
-    piece: Slice,
-    settings: Settings,
-    *,
-    plants: pd.DataFrame,
-    equipment_numbers: Sequence[str] | None,
-) -> SyncCounts:
-    day = piece.day
-    if day is None:
+def _day_of(piece: Slice) -> date:
+    if piece.day is None:
         raise ValueError("a slice of running hours has a day")
-    started = time.perf_counter()
-    records = fetch_all(lambda codes: api.running_times(codes, day, day), piece.plant_codes, settings)
-    return write_readings(
-        session,
-        piece,
-        records,
-        plants,
-        equipment_numbers=equipment_numbers,
-        creates_plants=settings.on_unknown_plant is UnknownPlantPolicy.CREATE,
-        fetch_seconds=time.perf_counter() - started,
-    )
-
-
-def write_readings(
-    session: SyncSession,
-    piece: Slice,
-    records: Sequence[dict[str, Any]],
-    plants: pd.DataFrame,
-    *,
-    equipment_numbers: Sequence[str] | None = None,
-    kept_keys: Sequence[str] | None = None,
-    creates_plants: bool = False,
-    fetch_seconds: float = 0.0,
-) -> SyncCounts:
-    """Map, judge and write the records of one slice; what is refused goes whole into the quarantine.
-
-    Records that come from the quarantine bring the keys under which they are kept there (`kept_keys`). A plant that nobody
-    knows is created where `creates_plants` says so.
-    """
-    started = time.perf_counter()
-    zones = dict(zip(plants["plant_code"], plants["time_zone"], strict=True))
-    frame = running_times_frame(records, zones)
-    if equipment_numbers:
-        wanted = frame["equipment_number"].isin(list(equipment_numbers))
-        records = [record for record, is_wanted in zip(records, wanted, strict=True) if is_wanted]
-        frame = frame.loc[wanted].reset_index(drop=True)
-    if creates_plants:
-        plants = with_created(session.engine, frame["plant_code"], plants)
-    days = [piece.day] if piece.day else []
-    with session.engine.begin() as connection:
-        machine_days = frame.loc[:, ["equipment_number", "date"]].dropna().drop_duplicates()
-        neighbours = storage.read_neighbours(connection, machine_days, piece.plant_codes)
-    judged = judge(with_context(frame, plants, neighbours, days))
-    if kept_keys is None:
-        keys = record_keys(records, frame, ["equipment_number", "date", "plant_code"], IMS_RUNNING_TIME)
-    else:
-        keys = pd.Series(kept_keys, dtype="str")
-    rejected = rejected_frame(records, frame, judged.failures, keys, IMS_RUNNING_TIME)
-    accepted_keys = keys.drop(index=refused_rows(judged.failures)).to_list()
-    counts = SyncCounts(
-        received=len(records),
-        refused=refused_count(judged.failures),
-        merged=judged.records_merged,
-        warned=judged.records_warned,
-    )
-    counts.refused_by_rule.update(refused_by_rule(judged.failures))
-    counts.stage_seconds.update({"fetch": fetch_seconds, "validate": time.perf_counter() - started})
-
-    def apply(connection: sa.Connection) -> SyncCounts:
-        rejections.store(connection, "running_times", session.log.id, rejected)
-        rejections.close_accepted(
-            connection, "running_times", accepted_keys, actor="sync", reason="the record came again and was accepted"
-        )
-        return storage.write(connection, judged.rows)
-
-    return session.write(piece, counts, apply)
+    return piece.day

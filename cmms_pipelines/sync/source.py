@@ -1,14 +1,18 @@
 """The source of a sync, from the settings: a connected client, the plants it is asked for, the configured groups."""
 
 import csv
+import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from cmms_pipelines.clients.api import ConnectedApi
 from cmms_pipelines.clients.connect import connect
+from cmms_pipelines.clients.spool import RecordSpool
 from cmms_pipelines.clients.transport import Timeouts
 from cmms_pipelines.domain.api_calls import ApiCall
 from cmms_pipelines.domain.classification import DEFAULT_RULES, GroupRule, read_rules
@@ -39,14 +43,54 @@ def connect_source(settings: Settings, on_call: Callable[[ApiCall], None]) -> Co
     )
 
 
-def fetch_all(
-    ask: Callable[[Sequence[str]], Iterator[list[dict[str, Any]]]], plant_codes: Sequence[str], settings: Settings
-) -> list[dict[str, Any]]:
-    """Ask for some plants in calls of `api_plants_per_call`, several in flight; return the records in the order of the plants."""
+@dataclass(frozen=True)
+class Fetched:
+    """What the source sent for one slice, in files, in the order of the plants; whoever has it closes it.
+
+    Attributes:
+        spools: one or more for each call.
+        seconds: that it took.
+    """
+
+    spools: Sequence[RecordSpool]
+    seconds: float
+
+    def __len__(self) -> int:
+        return sum(len(spool) for spool in self.spools)
+
+    def close(self) -> None:
+        for spool in self.spools:
+            spool.close()
+
+
+def fetch(
+    ask: Callable[[Sequence[str]], Iterator[Sequence[dict[str, Any]]]], plant_codes: Sequence[str], settings: Settings
+) -> Fetched:
+    """Ask for some plants in calls of `api_plants_per_call`, several in flight; whatever fails fails all of it."""
+    started = time.perf_counter()
     calls = list(batched(plant_codes, settings.api_plants_per_call))
-    with ThreadPoolExecutor(max_workers=min(len(calls), settings.api_max_in_flight), thread_name_prefix="fetch") as pool:
-        replies = pool.map(lambda codes: [record for page in ask(codes) for record in page], calls)
-        return [record for reply in replies for record in reply]
+    spools: list[list[RecordSpool]] = [[] for _ in calls]
+    try:
+        with ThreadPoolExecutor(max_workers=min(len(calls), settings.api_max_in_flight), thread_name_prefix="fetch") as pool:
+            list(pool.map(lambda codes, into: _spool_pages(ask(codes), into), calls, spools))
+    except BaseException:
+        for spool in chain.from_iterable(spools):
+            spool.close()
+        raise
+    return Fetched(list(chain.from_iterable(spools)), time.perf_counter() - started)
+
+
+def _spool_pages(pages: Iterable[Sequence[dict[str, Any]]], into: list[RecordSpool]) -> None:
+    """Keep the pages of one call; those that come decoded go into a file of their own."""
+    decoded: RecordSpool | None = None
+    for page in pages:
+        if isinstance(page, RecordSpool):
+            into.append(page)
+            continue
+        if decoded is None:
+            decoded = RecordSpool()
+            into.append(decoded)
+        decoded.append(page)
 
 
 def batched(codes: Sequence[str], size: int) -> Iterator[Sequence[str]]:

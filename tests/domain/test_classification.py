@@ -1,10 +1,13 @@
 """Equipment groups: the first rule that applies gives the group, and a rule that cannot work is named."""
 
 import tomllib
+from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cmms_pipelines.domain.classification import DEFAULT_RULES, classify, read_rules
+from cmms_pipelines.domain.classification import DEFAULT_RULES, GroupRule, classify, classify_all, read_rules
 from cmms_pipelines.domain.errors import PermanentError
 
 RULES = read_rules(
@@ -40,6 +43,20 @@ RULES = read_rules(
 )
 def test_the_first_rule_that_applies_gives_the_group(attributes: dict[str, object], group: str | None) -> None:
     assert classify(attributes, RULES) == group
+
+
+FIELDS = {
+    "EQART": st.sampled_from(["Rotorcraft", "PUMP", "", None, 7]),
+    "HERST": st.sampled_from(["AIRBUS", " BOEING ", "", None, ["AIRBUS"], 320, 0, False]),
+    "TYPBZ": st.sampled_from(["A320", "a321", None]),
+    "EQTYP": st.sampled_from(["M", "", None]),
+    "KOSTL": st.integers(0, 3),
+}
+
+
+@given(st.lists(st.fixed_dictionaries({}, optional=FIELDS), max_size=12), st.sampled_from([RULES, DEFAULT_RULES, ()]))
+def test_many_machines_are_classified_as_each_of_them_is(machines: list[dict[str, object]], rules: Sequence[GroupRule]) -> None:
+    assert classify_all(machines, rules) == [classify(attributes, rules) for attributes in machines]
 
 
 @pytest.mark.parametrize(

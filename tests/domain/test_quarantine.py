@@ -45,8 +45,23 @@ def test_a_record_without_any_key_is_known_by_its_content() -> None:
 
 def test_records_that_share_a_key_are_both_kept() -> None:
     rejected = rejected_of(reading_record(RECDV="85"), reading_record(RECDV="70"), reading_record(RECDV="59"))
-    assert rejected["record_key"].to_list() == [f"N526JB|2013-10-28|B6LG{suffix}" for suffix in ("", "#2", "#3")]
+    assert sorted(rejected["record_key"]) == [f"N526JB|2013-10-28|B6LG{suffix}" for suffix in ("", "#2", "#3")]
     assert [payload["RECDV"] for payload in rejected["payload"]] == ["85", "70", "59"]
+
+
+@given(st.permutations(range(4)))
+def test_which_of_several_records_gets_which_key_does_not_depend_on_the_order_of_their_arrival(order: list[int]) -> None:
+    hours = {"DATE_TIME": "2013-10-28 08:00:00"}, {"DATE_TIME": "2013-10-28 20:00:00"}, {"RECDV": "85"}, {"RECDV": "70"}
+    records = [reading_record(**{"DATE_TIME": None, **changes}) for changes in hours]
+    usual = dict(zip(map(orjson.dumps, records), keys_of(*records), strict=True))
+    arrived = [records[position] for position in order]
+    assert dict(zip(map(orjson.dumps, arrived), keys_of(*arrived), strict=True)) == usual
+    assert len(set(usual.values())) == 4
+
+
+def test_two_machines_whose_endless_numbers_begin_alike_have_keys_of_their_own() -> None:
+    first, second = keys_of(reading_record(EQUNR="N" * 400)), keys_of(reading_record(EQUNR="N" * 401))
+    assert first != second
 
 
 def test_endless_keys_fit_the_quarantine_and_stay_apart() -> None:

@@ -220,3 +220,63 @@ def test_a_column_of_flags_is_read_as_its_cells_are_and_false_where_it_cannot_be
     flags, unreadable = sap_values.flag_column(cells)
     expected = [read_one(sap_values.read_flag, cell) for cell in cells]
     assert list(zip(flags, unreadable, strict=True)) == [(bool(flag), is_unreadable) for flag, is_unreadable in expected]
+
+
+# columns as sources send them: every cell of one form, so that they are read all at once, and then one cell that is not
+STAMP_FORMS = ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S.%fZ"]
+FORMS: dict[str, st.SearchStrategy[object]] = {
+    "keys": DIGITS.map(lambda digits: digits.zfill(18)),
+    "numbers": st.builds("{:.4f}".format, st.floats(0, 1e9)),
+    "counts": st.text("0123456789", min_size=1, max_size=18),
+    "json numbers": st.one_of(st.none(), st.floats(-1e9, 1e9), st.integers(-(2**60), 2**60)),
+    "texts": st.text(st.characters(min_codepoint=0x20, max_codepoint=0x17F), max_size=6),
+    "days": DAYS.map(str),
+    "sap days": DAYS.map("{:%Y%m%d}".format),
+    "missing": st.sampled_from([None, "", " "]),
+}
+
+
+@st.composite
+def nearly_uniform(draw: st.DrawFn) -> list[object]:
+    cells = draw(st.lists(FORMS[draw(st.sampled_from(sorted(FORMS)))], min_size=1, max_size=12))
+    for place, odd in draw(st.lists(st.tuples(st.integers(0, 11), CELLS), max_size=1)):
+        cells.insert(place, odd)
+    return cells
+
+
+@given(nearly_uniform(), st.booleans())
+def test_a_column_that_is_read_at_once_is_read_as_its_cells_are(cells: list[object], has_decimal_comma: bool) -> None:
+    assert held(sap_values.text_column(cells)) == [sap_values.read_text(cell) for cell in cells]
+    assert held(sap_values.key_column(cells)) == [sap_values.read_key(cell) for cell in cells]
+    numbers, unreadable = sap_values.number_column(cells, has_decimal_comma=has_decimal_comma)
+    expected = [read_one(lambda cell: sap_values.read_number(cell, has_decimal_comma=has_decimal_comma), cell) for cell in cells]
+    assert list(zip(held(numbers), unreadable, strict=True)) == expected
+    days, unreadable = sap_values.date_column(cells)
+    read = [day and day.date() for day in held(days)]
+    assert list(zip(read, unreadable, strict=True)) == [read_one(sap_values.read_date, cell) for cell in cells]
+
+
+# hours around which clocks change somewhere, and years in which they were not yet standardized
+CHANGES = st.one_of(
+    st.datetimes(datetime(2013, 3, 10), datetime(2013, 3, 11)),  # noqa: DTZ001
+    st.datetimes(datetime(2013, 11, 3), datetime(2013, 11, 4)),  # noqa: DTZ001
+    st.datetimes(datetime(1850, 1, 1), datetime(2200, 1, 1)),  # noqa: DTZ001
+)
+NO_STAMPS = ["2013-02-30 10:00:00", "2013-10-28 24:00:00", "2013-10-28T23:59:60Z", "2013-1-28 10:00:00", "x", ""]
+LORD_HOWE = "Australia/Lord_Howe"  # its clocks change by half an hour
+
+
+@given(
+    st.lists(st.tuples(CHANGES, st.sampled_from([NEW_YORK, BERLIN, LORD_HOWE, "UTC"])), min_size=1, max_size=12),
+    st.sampled_from(STAMP_FORMS),
+    st.lists(st.tuples(st.integers(0, 11), st.sampled_from(NO_STAMPS)), max_size=1),
+)
+def test_stamps_of_one_form_are_read_as_each_of_them_is(
+    stamps: list[tuple[datetime, str]], form: str, odd: list[tuple[int, str]]
+) -> None:
+    cells: list[tuple[object, str]] = [(stamp.strftime(form), zone) for stamp, zone in stamps]
+    for place, cell in odd:
+        cells.insert(place, (cell, BERLIN))
+    instants, unreadable = sap_values.instant_column([cell for cell, _ in cells], [zone for _, zone in cells])
+    expected = [read_one(lambda pair: sap_values.read_instant(*pair), pair) for pair in cells]
+    assert list(zip(held(instants), unreadable, strict=True)) == expected

@@ -3,13 +3,16 @@
 from datetime import UTC, date, datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg import sql
+from sqlalchemy.exc import DataError, ProgrammingError
 
-from cmms_pipelines.storage.bulk import stage
+from cmms_pipelines.storage.bulk import read_columns, seconds_copying, stage
 from tests.conftest import Database
 
 AWKWARD = [
@@ -102,3 +105,43 @@ def test_a_second_frame_of_the_same_name_replaces_the_first_and_neither_outlives
 def test_a_type_that_is_not_known_is_refused(database: Database) -> None:
     with pytest.raises(ValueError, match="not a type"):
         staged(database.engine, {"a": "text); DROP TABLE cmms.plants; --"}, pd.DataFrame({"a": ["x"]}))
+
+
+def test_columns_are_read_at_once_with_their_nulls(database: Database) -> None:
+    query = sql.SQL(
+        "SELECT n AS number, CASE WHEN n <> 2 THEN n / 4.0 END AS hours, CASE WHEN n <> 3 THEN DATE '2013-10-27' + n END AS day "
+        "FROM generate_series(1, 3) n ORDER BY n"
+    )
+    with database.engine.begin() as connection:
+        columns = read_columns(connection, query, {"number": "bigint", "hours": "float8", "day": "date"})
+    assert columns["number"].tolist() == [1, 2, 3]
+    assert [None if np.isnan(hours) else hours for hours in columns["hours"]] == [0.25, None, 0.75]
+    assert columns["day"].tolist() == [date(2013, 10, 28), date(2013, 10, 29), None]
+
+
+def test_no_rows_are_columns_of_their_types_without_values(database: Database) -> None:
+    query = sql.SQL("SELECT 1 AS number, DATE '2013-10-27' AS day WHERE false")
+    with database.engine.begin() as connection:
+        columns = read_columns(connection, query, {"number": "bigint", "day": "date"})
+    assert {name: (len(values), str(values.dtype)) for name, values in columns.items()} == {
+        "number": (0, "int64"),
+        "day": (0, "datetime64[D]"),
+    }
+
+
+@pytest.mark.parametrize("rows", [1, 1500])
+def test_the_time_that_staging_takes_is_known_afterwards(database: Database, rows: int) -> None:
+    frame = pd.DataFrame({"a": pd.Series(["x"] * rows, dtype="str")})
+    with database.engine.begin() as connection:
+        before = seconds_copying(connection)
+        stage(connection, "staged", {"a": "text"}, frame)
+        assert seconds_copying(connection) > before
+
+
+def test_what_the_driver_refuses_is_an_error_of_sqlalchemy(database: Database) -> None:
+    too_long = pd.DataFrame({"a": [2**40]})
+    with database.engine.connect() as connection:
+        with connection.begin(), pytest.raises(DataError, match="out of range"):
+            stage(connection, "staged", {"a": "smallint"}, too_long)
+        with connection.begin(), pytest.raises(ProgrammingError, match="no_such_table"):
+            read_columns(connection, sql.SQL("SELECT a FROM no_such_table"), {"a": "bigint"})

@@ -17,7 +17,7 @@ from cmms_pipelines.storage.tables import (
     plants,
     sync_rejections,
 )
-from cmms_pipelines.sync.orphans import replay_orphans
+from cmms_pipelines.sync.replay import replay_arrived
 from tests.conftest import Database
 from tests.emulator_server import Emulator, running_emulator
 from tests.sync.conftest import Source, settings_for, silent
@@ -143,7 +143,7 @@ def test_readings_that_came_before_their_equipment_are_applied_once_it_arrives(s
     assert early.counts.refused_by_rule == {"equipment_unknown": early.counts.received}
     assert log_of(source.engine, early.log.id)["status"] == "partial"
     source.equipment()
-    applied = replay_orphans(source.engine, sync_key="orphans", run_id=None, progress=silent)
+    applied = replay_arrived(source.engine, source.settings, sync_key="arrived", run_id=None, progress=silent).accepted
     expected = flown.expected(*days)
     with_master = [reading for reading in flown.received(*days) if reading[0] in flown.registered]
     assert hours_by_machine_and_day(source.engine) == pytest.approx(expected, abs=1e-3)
@@ -154,7 +154,7 @@ def test_readings_that_came_before_their_equipment_are_applied_once_it_arrives(s
     }
 
     table = content(source.engine)
-    assert replay_orphans(source.engine, sync_key="orphans-again", run_id=None, progress=silent) == 0
+    assert replay_arrived(source.engine, source.settings, sync_key="again", run_id=None, progress=silent).judged == 0
     assert source.running_times(*days).counts.unchanged == len(expected)
     assert content(source.engine) == table
 

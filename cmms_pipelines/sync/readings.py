@@ -1,0 +1,89 @@
+"""Readings judged beside what is stored around them, and written.
+
+What belongs here: what one chunk of readings needs from the database and what is written of it. What does not: the rules
+(`domain.running_times`, `domain.contracts`), the SQL (`storage.running_times`), chunks and transactions (`sync.writer`).
+"""
+
+import time
+from collections.abc import Sequence
+
+import pandas as pd
+import sqlalchemy as sa
+
+from cmms_pipelines.domain.dialects import Dialect
+from cmms_pipelines.domain.quarantine import record_keys
+from cmms_pipelines.domain.raw_records import RawRecord
+from cmms_pipelines.domain.reports import SyncCounts
+from cmms_pipelines.domain.running_times import judge, with_context
+from cmms_pipelines.storage import running_times as storage
+from cmms_pipelines.storage.partitions import ensure_month_partitions
+from cmms_pipelines.sync.plants import with_created
+from cmms_pipelines.sync.reader import Mapped, SliceReader
+from cmms_pipelines.sync.session import Slice, SyncSession
+from cmms_pipelines.sync.writer import Judged, judged_chunk, write_chunks, write_kept
+
+_NOT_FOR_EVER = sa.text("SET LOCAL lock_timeout = '20s'")  # then the slice is rolled back and begun again
+KEY = ["equipment_number", "date", "plant_code"]
+
+
+class ReadingsWriter:
+    """Judges the readings of slices and writes them; what is refused goes whole into the quarantine."""
+
+    def __init__(self, session: SyncSession, dialect: Dialect, plants: pd.DataFrame, *, creates_plants: bool = False) -> None:
+        """A plant that nobody knows is created where `creates_plants` says so."""
+        self._session = session
+        self._dialect = dialect
+        self._plants = plants
+        self._zones = dict(zip(plants["plant_code"], plants["time_zone"], strict=True))
+        self._creates_plants = creates_plants
+
+    def frame_of(self, records: Sequence[RawRecord]) -> pd.DataFrame:
+        """Return the canonical frame of some records."""
+        return self._dialect.running_times_frame(records, self._zones)
+
+    def write(self, piece: Slice, reader: SliceReader) -> SyncCounts:
+        """Judge and write one slice; raises as `write_chunks` does."""
+        if piece.day is not None:
+            # A new month locks the whole table. Made with the first chunk, it would keep the next one's neighbours waiting for
+            # a transaction that waits for the next chunk.
+            with self._session.engine.begin() as connection:
+                ensure_month_partitions(connection, [piece.day])
+        return write_chunks(
+            self._session, piece, reader.chunks, lambda mapped: self._judge(piece, mapped), fetch_seconds=reader.fetch_seconds
+        )
+
+    def write_kept(self, piece: Slice, records: Sequence[RawRecord], kept_keys: Sequence[str]) -> SyncCounts:
+        """Judge and write records from the quarantine, which bring the keys under which they are kept there."""
+        keys = pd.Series(kept_keys, dtype="str")
+        mapped = Mapped(records, self.frame_of(records))
+        return write_kept(self._session, piece, mapped, lambda chunk: self._judge(piece, chunk, keys))
+
+    def _judge(self, piece: Slice, mapped: Mapped, kept_keys: pd.Series | None = None) -> Judged:
+        frame, mapping, engine = mapped.frame, self._dialect.running_time_mapping, self._session.engine
+        plants = with_created(engine, frame["plant_code"], self._plants) if self._creates_plants else self._plants
+        started = time.perf_counter()
+        with engine.begin() as connection:  # not the one that writes, which has its hands full
+            # A new month that somebody else is about to make waits for our write, and this would wait behind it, for ever.
+            connection.execute(_NOT_FOR_EVER)
+            machine_days = frame.loc[:, ["equipment_number", "date"]].dropna().drop_duplicates()
+            neighbours = storage.read_neighbours(connection, machine_days, piece.plant_codes)
+        looked_up = time.perf_counter() - started
+        readings = judge(with_context(frame, plants, neighbours, [piece.day] if piece.day else []))
+        keys = record_keys(mapped.records, frame, KEY, mapping) if kept_keys is None else kept_keys
+
+        def write(connection: sa.Connection) -> SyncCounts:
+            return storage.write(connection, readings.rows, readings.refused_counters)
+
+        judged = judged_chunk(
+            mapped,
+            readings.failures,
+            keys,
+            mapping,
+            write,
+            merged=readings.records_merged,
+            warned=readings.records_warned,
+            tally=readings.tally,
+        )
+        judged.counts.noted_by_rule.update(readings.noted_by_rule)
+        judged.counts.spend("neighbours", looked_up)
+        return judged

@@ -1,0 +1,158 @@
+"""Chunks of one slice judged and written in one transaction, each on its way while the one before it is being written.
+
+What belongs here: the order of things, the quarantine and the accounts. What does not: judging (`domain`) and the SQL of a
+table (`storage`); each sync brings them as a function from a mapped chunk to a `Judged` one.
+
+Three threads hand chunks over to one another: one reads them out of JSON (`sync.reader`), one judges them, one writes. Each
+is at most a chunk ahead of the next: memory is bounded by the size of a chunk, and PostgreSQL merges a chunk while the next
+one is prepared.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pandas as pd
+import sqlalchemy as sa
+
+from cmms_pipelines.domain.contracts import Tally, critical_failures
+from cmms_pipelines.domain.errors import SliceRefusedError
+from cmms_pipelines.domain.quarantine import refused_by_rule, refused_count, rejected_frame
+from cmms_pipelines.domain.rejections import refused_rows
+from cmms_pipelines.domain.reports import SyncCounts
+from cmms_pipelines.storage import rejections
+from cmms_pipelines.storage.bulk import seconds_copying
+from cmms_pipelines.sync.ahead import Ahead
+from cmms_pipelines.sync.reader import Mapped
+from cmms_pipelines.sync.session import Slice, SyncSession
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A chunk after its judgement.
+
+    Attributes:
+        counts: received, refused, merged, warned and the seconds so far.
+        rejected: see `quarantine.rejected_frame`.
+        accepted_keys: of the records that are not refused.
+        write: writes those; returns inserted, updated and unchanged.
+        tally: see `contracts.critical_failures`.
+    """
+
+    counts: SyncCounts
+    rejected: pd.DataFrame
+    accepted_keys: Sequence[str]
+    write: Callable[[sa.Connection], SyncCounts]
+    tally: Tally = field(default_factory=Tally)
+
+
+def judged_chunk(
+    mapped: Mapped,
+    failures: pd.DataFrame,
+    keys: pd.Series,
+    mapping: Mapping[str, tuple[str, ...]],
+    write: Callable[[sa.Connection], SyncCounts],
+    *,
+    merged: int,
+    warned: int = 0,
+    tally: Tally | None = None,
+) -> Judged:
+    """Put together what became of a chunk.
+
+    Args:
+        mapped: the chunk.
+        failures: see `contracts.failures_of`.
+        keys: of all its records, see `quarantine.record_keys`.
+        mapping: from columns to the source's field names.
+        write: see `Judged`, as are `merged`, `warned` (of `counts`) and `tally`.
+    """
+    counts = SyncCounts(received=len(mapped.frame), refused=refused_count(failures), merged=merged, warned=warned)
+    counts.refused_by_rule.update(refused_by_rule(failures))
+    refused = refused_rows(failures)
+    rejected = rejected_frame(mapped.records, mapped.frame, failures, keys, mapping)
+    accepted_keys = keys.drop(index=refused) if len(refused) else keys
+    return Judged(counts, rejected, accepted_keys.to_list(), write, tally or Tally())
+
+
+class _PlantUnreadableError(SliceRefusedError):
+    """A critical failure: nothing of the slice is written."""
+
+
+def write_chunks(
+    session: SyncSession,
+    piece: Slice,
+    read: Callable[[], Ahead[Mapped]],
+    judge: Callable[[Mapped], Judged],
+    *,
+    fetch_seconds: float = 0.0,
+    settled_by: str = "sync",
+    settled_because: str = "the record came again and was accepted",
+) -> SyncCounts:
+    """Judge and write one slice.
+
+    Args:
+        session: the sync.
+        piece: the slice.
+        read: begins to read its chunks, from the first one on.
+        judge: see `Judged`; it runs in a thread of its own, a chunk ahead.
+        fetch_seconds: for the accounts.
+        settled_by, settled_because: noted where a record that is accepted had been refused before.
+
+    Raises:
+        SliceRefusedError: nothing of a plant can be read; its records are in the quarantine, and nothing else is written.
+        TransientError, SyncStoppedError: see `SyncSession.write`.
+    """
+    sync_type = session.log.sync_type
+
+    def apply(connection: sa.Connection) -> SyncCounts:
+        total, tally = SyncCounts(), Tally()
+        with read() as chunks, Ahead(_judge_all(chunks, judge)) as judged_chunks:
+            for judged in judged_chunks:
+                total.add(judged.counts)
+                tally.add(judged.tally)
+                started = time.perf_counter()
+                rejections.store(connection, sync_type, session.log.id, judged.rejected)
+                rejections.close_accepted(connection, sync_type, judged.accepted_keys, actor=settled_by, reason=settled_because)
+                written, copying = time.perf_counter(), seconds_copying(connection)
+                total.add(judged.write(connection))
+                copied = seconds_copying(connection) - copying
+                total.spend("quarantine", written - started)
+                total.spend("copy", copied)
+                total.spend("merge", time.perf_counter() - written - copied)
+        critical = critical_failures(sync_type, tally)
+        if critical:
+            raise _PlantUnreadableError(f"Slice {piece.key} is refused as a whole. {' '.join(map(str, critical))}")
+        return total
+
+    try:
+        return session.write(piece, SyncCounts(stage_seconds={"fetch": fetch_seconds}), apply)
+    except _PlantUnreadableError:
+        with read() as chunks, session.engine.begin() as connection:
+            for judged in _judge_all(chunks, judge):
+                rejections.store(connection, sync_type, session.log.id, judged.rejected)
+        raise
+
+
+def write_kept(session: SyncSession, piece: Slice, mapped: Mapped, judge: Callable[[Mapped], Judged]) -> SyncCounts:
+    """Judge and write records from the quarantine, which are no measure of whether their plant can be read.
+
+    Raises:
+        TransientError, SliceRefusedError, SyncStoppedError: see `SyncSession.write`.
+    """
+    return write_chunks(
+        session,
+        piece,
+        lambda: Ahead([mapped]),
+        lambda chunk: replace(judge(chunk), tally=Tally()),
+        settled_by="replay",
+        settled_because="judged again and accepted",
+    )
+
+
+def _judge_all(chunks: Iterable[Mapped], judge: Callable[[Mapped], Judged]) -> Iterator[Judged]:
+    for mapped in chunks:
+        started = time.perf_counter()
+        judged = judge(mapped)
+        judged.counts.spend("parse", mapped.seconds)
+        judged.counts.spend("validate", time.perf_counter() - started - judged.counts.stage_seconds.get("neighbours", 0.0))
+        yield judged

@@ -1,0 +1,232 @@
+"""A slice in chunks is a slice: the same tables, quarantine and counts whatever their size, and memory that does not grow."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cmms_pipelines.domain.reports import SyncCounts
+from cmms_pipelines.storage.tables import (
+    api_sync_logs,
+    counter_events,
+    equipment,
+    equipment_groups,
+    equipment_running_times,
+    plants,
+    sync_rejections,
+)
+from tests.conftest import Database
+from tests.domain.samples import master_record, reading_record
+from tests.emulator_server import Emulator
+from tests.sync.conftest import Source, settings_for
+from tests.sync.served import Served, serving
+from tests.sync.tables import content, log_of
+
+DAY = date(2013, 10, 28)
+PLANTS = ["B6JF", "B6LG"]
+MACHINES = [f"N{number}" for number in range(1, 7)]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[Emulator, Served]]:
+    with serving() as served:
+        yield served
+
+
+@pytest.fixture
+def chunked(server: tuple[Emulator, Served], database: Database, tmp_path: Path) -> Source:
+    """A source of two plants, of which six machines are known."""
+    emulator, _ = server
+    with database.engine.begin() as connection:
+        connection.execute(sa.insert(plants), [{"plant_code": code, "name": code} for code in PLANTS])
+        first = sa.select(sa.func.min(plants.c.id)).scalar_subquery()
+        for number in MACHINES:
+            connection.execute(sa.insert(equipment).values(equipment_number=number, plant_id=first))
+    return Source(database, settings_for(emulator, database, tmp_path))
+
+
+READINGS = st.fixed_dictionaries(
+    {
+        "EQUNR": st.sampled_from([*MACHINES, "000N1", " N2 ", "N99", "", None]),
+        "SWERK": st.sampled_from([*PLANTS, PLANTS[0]]),
+        "RECDV": st.sampled_from(["2.5", "4", "4", "20", "85", "-3", "lots", None]),
+        "CNTRR": st.sampled_from(["100", "101.5", "99", None, "-1"]),
+        "DATE": st.sampled_from(["2013-10-28", "20131028", "2013-10-28", "2013-10-27", "never"]),
+        "DATE_TIME": st.sampled_from(["2013-10-28 08:00:00", "2013-10-28 20:00:00", None, "x"]),
+    }
+).map(lambda changes: reading_record(**changes))
+
+
+def outcome(source: Source, served: Served, records: list[dict[str, Any]], chunk_rows: int) -> tuple[Any, ...]:
+    """Everything that a sync of these readings leaves behind in empty tables."""
+    served.readings = records
+    source.settings = source.settings.model_copy(update={"sync_chunk_rows": chunk_rows})
+    with source.engine.begin() as connection:
+        tables = ", ".join(table.fullname for table in (equipment_running_times, counter_events, sync_rejections, api_sync_logs))
+        connection.execute(sa.text(f"TRUNCATE {tables} CASCADE"))
+    session = source.running_times(DAY)
+    kept = sync_rejections.c
+    columns = (kept.record_key, kept.rule, kept.is_primary, kept.column_name, kept.value, kept.equipment_number, kept.date)
+    events = sa.select(counter_events.c.equipment_id, counter_events.c.date, counter_events.c.kind, counter_events.c.offset_hours)
+    with source.engine.connect() as connection:
+        payloads = sa.cast(kept.payload, sa.Text)
+        rejected = connection.execute(sa.select(*columns, payloads, kept.times_seen).order_by(kept.record_key, kept.rule)).all()
+        found_events = connection.execute(events.order_by(*events.selected_columns)).all()
+    log = log_of(source.engine, session.log.id)
+    books = {name: value for name, value in log.items() if name.startswith("records_")}
+    return content(source.engine), rejected, found_events, replace(session.counts, stage_seconds={}), books, log["status"]
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(st.lists(READINGS, min_size=1, max_size=24), st.integers(1, 24), st.randoms(use_true_random=False))
+def test_neither_the_size_of_chunks_nor_the_order_of_arrival_changes_anything(
+    server: tuple[Emulator, Served],
+    chunked: Source,
+    records: list[dict[str, Any]],
+    chunk_rows: int,
+    random: Any,  # noqa: ANN401
+) -> None:
+    _, served = server
+    at_once = outcome(chunked, served, records, 1000)
+    assert outcome(chunked, served, records, chunk_rows) == at_once
+    shuffled = random.sample(records, len(records))
+    assert outcome(chunked, served, shuffled, chunk_rows) == at_once
+
+
+def test_masters_in_chunks_are_the_masters_at_once(server: tuple[Emulator, Served], chunked: Source) -> None:
+    _, served = server
+    newer = {"CREATED_AT": "2013-05-01T00:15:00.000000Z"}
+    served.masters = [
+        *(master_record(EQUNR=f"M{number}", SWERK=PLANTS[number % 2], EQART=f"KIND {number % 3}") for number in range(40)),
+        *(master_record(EQUNR=f"M{number}", SWERK=PLANTS[number % 2], EQART=f"KIND {number % 3}") for number in range(0, 40, 4)),
+        *(master_record(EQUNR=f"M{number}", SWERK=PLANTS[0], EQKTU="RENAMED", **newer) for number in range(0, 40, 7)),
+        master_record(EQUNR="", SWERK=PLANTS[0]),
+    ]
+    found = []
+    for chunk_rows in (1000, 7, 1):
+        chunked.settings = chunked.settings.model_copy(update={"sync_chunk_rows": chunk_rows})
+        with chunked.engine.begin() as connection:
+            connection.execute(sa.delete(equipment).where(equipment.c.equipment_number.like("M%")))
+            connection.execute(sa.delete(sync_rejections))
+        counts = replace(chunked.equipment().counts, stage_seconds={})
+        columns = (
+            equipment.c.equipment_number,
+            equipment.c.equipment_description,
+            equipment_groups.c.name,
+            equipment.c.attributes,
+        )
+        statement = sa.select(*columns).outerjoin(equipment_groups, equipment_groups.c.id == equipment.c.equipment_group_id)
+        with chunked.engine.connect() as connection:
+            rows = connection.execute(statement.order_by(equipment.c.equipment_number)).all()
+            refused = sa.select(sync_rejections.c.record_key, sync_rejections.c.rule).order_by(sync_rejections.c.record_key)
+            found.append((counts, rows, connection.execute(refused).all()))
+    assert found[1] == found[0]
+    assert found[2] == found[0]
+    assert found[0][0].merged > 0
+    assert found[0][0].refused > 1
+
+
+def test_a_plant_of_which_nothing_can_be_read_stops_its_slice_even_in_its_last_chunk(
+    server: tuple[Emulator, Served], chunked: Source
+) -> None:
+    from cmms_pipelines.domain.errors import PermanentError  # noqa: PLC0415
+
+    _, served = server
+    readable = [reading_record(EQUNR=number, SWERK=PLANTS[0]) for number in MACHINES]
+    served.readings = readable + [reading_record(EQUNR=f"N{number}", SWERK=PLANTS[1], DATE="??") for number in range(60)]
+    chunked.settings = chunked.settings.model_copy(update={"sync_chunk_rows": 10})
+    with pytest.raises(PermanentError, match="plant_unreadable: plant B6LG, 60 records"):
+        chunked.running_times(DAY)
+    assert content(chunked.engine) == []
+    with chunked.engine.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).where(sync_rejections.c.is_primary)) == 60
+
+
+def test_each_stage_has_its_seconds_in_the_log(server: tuple[Emulator, Served], chunked: Source) -> None:
+    _, served = server
+    served.readings = [reading_record(EQUNR=number, SWERK=PLANTS[0]) for number in MACHINES]
+    session = chunked.running_times(DAY)
+    stages = log_of(chunked.engine, session.log.id)["stage_seconds"]
+    assert {"fetch", "parse", "neighbours", "validate", "copy", "merge", "total"} <= set(stages)
+    assert all(seconds >= 0 for seconds in stages.values())
+    assert session.counts == replace(
+        SyncCounts(received=6, inserted=6), stage_seconds=session.counts.stage_seconds, warned=session.counts.warned
+    )
+
+
+RUN = """
+import resource
+from datetime import date
+from cmms_pipelines.settings import read_settings
+from cmms_pipelines.storage.engine import make_engine
+from cmms_pipelines.sync.running_times import sync_running_times
+
+settings = read_settings()
+engine = make_engine(settings.database_url.get_secret_value())
+session = sync_running_times(engine, settings, [date(2013, 10, 28)], sync_key="memory", run_id=None, progress=lambda _: None)
+print(session.counts.received, session.counts.stored, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def peak_mb(server: tuple[Emulator, Served], source: Source, database: Database, rows: int, chunk_rows: int) -> int:
+    """The most memory of a process that syncs one day of `rows` machines, all of them in one reply."""
+    emulator, served = server
+
+    def stream() -> Iterator[bytes]:
+        yield b'{"data":['
+        for start in range(0, rows, 1000):
+            records = [reading_record(EQUNR=f"{number:018d}", SWERK=PLANTS[0]) for number in range(start + 1, start + 1001)]
+            yield (b"," if start else b"") + orjson.dumps(records)[1:-1]
+        yield b"]}"
+
+    served.stream = stream
+    with source.engine.begin() as connection:
+        connection.execute(sa.text("TRUNCATE cmms.equipment_running_times, cmms.api_sync_logs, cmms.equipment CASCADE"))
+        connection.execute(
+            sa.text(
+                "INSERT INTO cmms.equipment (equipment_number, plant_id) "
+                "SELECT number::text, (SELECT min(id) FROM cmms.plants) FROM generate_series(1, :rows) number"
+            ),
+            {"rows": rows},
+        )
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("CMMS_")},
+        "CMMS_HOME": str(source.settings.home),
+        "CMMS_DATABASE_URL": database.url,
+        "CMMS_API_URL": emulator.url,
+        "CMMS_API_TOKEN": emulator.token,
+        "CMMS_SYNC_CHUNK_ROWS": str(chunk_rows),
+    }
+    try:
+        done = subprocess.run([sys.executable, "-c", RUN], env=environment, capture_output=True, text=True, check=True)
+    finally:
+        served.stream = None
+    received, stored, peak = map(int, done.stdout.split())
+    assert (received, stored) == (rows, rows)
+    return peak
+
+
+def test_a_day_of_six_times_as_many_machines_needs_no_more_memory(
+    server: tuple[Emulator, Served], chunked: Source, database: Database
+) -> None:
+    few, many = (peak_mb(server, chunked, database, rows, 2000) for rows in (8_000, 48_000))
+    assert many - few < 40, (few, many)
+
+
+@pytest.mark.soak
+def test_a_day_of_a_million_machines_needs_no_more_memory_than_one_of_a_hundred_thousand(
+    server: tuple[Emulator, Served], chunked: Source, database: Database
+) -> None:
+    few, many = (peak_mb(server, chunked, database, rows, 25_000) for rows in (100_000, 1_000_000))
+    assert many < 500, (few, many)
+    assert many - few < 80, (few, many)
