@@ -1,30 +1,35 @@
 """The contracts of the three synced tables: every rule, checked by pandera over a whole frame at once.
 
-What belongs here: the rules with their ids, severities and advice (the specification's "Data Validation Rules" and the
-policy on counters). What does not: where reference data comes from (the caller adds it as columns) and what happens to a
+What belongs here: the rules with their ids, severities, meaning and advice (the specification's "Data Validation Rules" and
+the policy on counters). What does not: where reference data comes from (the caller adds it as columns) and what happens to a
 refused record (`storage.rejections`).
 
-A contract is a pandera schema whose checks carry rule ids; `failures_of` runs it lazily and folds pandera's failure cases
-into one row per record and rule.
+A contract is a pandera schema whose checks carry rule ids. `failures_of` runs it lazily to learn which rules were broken at
+all, and asks those again for the rows: pandera's own failure cases are one for each column and row. What only shows over all
+records of a plant is judged once a slice is complete (`critical_failures`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from zoneinfo import available_timezones
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
+from cmms_pipelines.domain.machine_days import JITTER_HOURS
 from cmms_pipelines.domain.rejections import Rule, Severity, no_failures
 
-JITTER_HOURS = 1.0  # daily snapshots are taken up to an hour early or late (quirk 14)
 LENGTHS: Mapping[str, int] = {
     "plant_code": 20, "name": 200, "equipment_number": 50, "company_code": 10, "equipment_description": 255, "object_number": 50,
     "point": 50,
 }  # fmt: skip
 MAX_HOURS = 10_000_000.0  # beyond a thousand years of running: not an hour counter
+PLAUSIBLE_HOURS = 219_150.0  # 25 years without a break (quirk 30)
+FEWEST_FOR_CRITICAL = 20  # fewer unreadable records of a plant are single bad records
 
 Predicate = Callable[[pd.DataFrame], pd.Series]
 
@@ -121,10 +126,6 @@ EQUIPMENT_RULES: Sequence[CheckedRule] = (
 )
 
 
-def _compares_lower(frame: pd.DataFrame) -> pd.Series:
-    return frame["cumulative_hours"] < frame["previous_cumulative_hours"]
-
-
 def _hours_fit_day(frame: pd.DataFrame, slack: float) -> pd.Series:
     return ~(frame["running_hours"] > frame["day_hours"] + slack)
 
@@ -156,6 +157,7 @@ RUNNING_TIME_RULES: Sequence[CheckedRule] = (
             | frame["cumulative_hours"].notna()
             | frame["is_running_hours_unreadable"]
             | frame["is_cumulative_hours_unreadable"]
+            | frame["is_reversed"]
         ),
     ),
     _rule(
@@ -163,7 +165,7 @@ RUNNING_TIME_RULES: Sequence[CheckedRule] = (
         "running_hours_negative",
         Severity.ERROR,
         "running_hours is negative although the counter did not go back: correct it at the source.",
-        lambda frame: ~((frame["running_hours"] < 0) & ~_compares_lower(frame)),
+        lambda frame: ~((frame["running_hours"] < 0) & ~frame["is_behind"] & ~frame["is_replaced"]),
     ),
     _at_least_zero("cumulative_hours"),
     _rule(
@@ -177,14 +179,15 @@ RUNNING_TIME_RULES: Sequence[CheckedRule] = (
         "running_hours",
         "running_hours_exceed_day",
         Severity.ERROR,
-        "More hours than the days that the reading covers have, by more than the hour that snapshots may jitter.",
+        "More hours than the days that the reading covers have, by more than the hour that snapshots may jitter: correct them "
+        "at the source. The counter is kept without hours, as what later readings are compared with.",
         lambda frame: _hours_fit_day(frame, JITTER_HOURS),
     ),
     _rule(
         "running_hours",
         "running_hours_over_day",
         Severity.WARNING,
-        "Up to an hour more than the day has: the snapshots were not taken at the same time of day.",
+        "Up to an hour more than the day has: the snapshots were not taken at the same time of day. Nothing to do.",
         lambda frame: _hours_fit_day(frame, 0.0) | ~_hours_fit_day(frame, JITTER_HOURS),
     ),
     _rule(
@@ -198,21 +201,30 @@ RUNNING_TIME_RULES: Sequence[CheckedRule] = (
         "cumulative_hours",
         "counter_went_back",
         Severity.WARNING,
-        "The counter is lower than at the reading before: a counter event is recorded, lifetime hours go on.",
-        lambda frame: ~_compares_lower(frame),
+        "The counter is lower than at the reading before: a counter event is recorded, lifetime hours go on. Where it passed "
+        "its limit or was swapped, say so at the source; else look at the machine.",
+        lambda frame: ~frame["is_behind"],
     ),
     _rule(
         "running_hours",
         "reading_spans_days",
         Severity.WARNING,
-        "The hours are those of several days, since the reading before: they are stored with the days they cover.",
+        "The hours are those of several days, since the reading before: they are stored with the days they cover. Ask the "
+        "source for the days in between if it has them.",
         lambda frame: frame["days_covered"] == 1,
+    ),
+    _rule(
+        "cumulative_hours",
+        "cumulative_hours_implausible",
+        Severity.WARNING,
+        "The counter shows more than 25 years of running without a break: look at it, and at its unit at the source.",
+        lambda frame: ~(frame["cumulative_hours"] >= PLAUSIBLE_HOURS) | (frame["cumulative_hours"] >= MAX_HOURS),
     ),
     _rule(
         "running_hours",
         "running_hours_missing",
         Severity.WARNING,
-        "Only the counter came; running hours are its difference to the reading before, or empty without one.",
+        "Only the counter came; running hours are its difference to the reading before, or empty without one. Nothing to do.",
         lambda frame: frame["is_running_hours_given"] | frame["cumulative_hours"].isna(),
     ),
     _short_enough("company_code"),
@@ -228,6 +240,39 @@ RUNNING_TIME_RULES: Sequence[CheckedRule] = (
         "No master record for this equipment: the reading waits and is applied once the equipment arrives.",
         lambda frame: frame["equipment_id"].notna() | frame["equipment_number"].isna(),
     ),
+    _rule(
+        "is_reversed",
+        "reading_cancelled",
+        Severity.INFO,
+        "The document was cancelled: the reading is taken off its day, and comes back when the cancellation is taken back.",
+        lambda frame: ~frame["is_reversed"],
+    ),
+    _rule(
+        "is_replaced",
+        "counter_replaced",
+        Severity.INFO,
+        "The source says that the counter was swapped: a counter event is recorded, lifetime hours go on.",
+        lambda frame: ~frame["is_replaced"] | frame["is_reversed"],
+    ),
+    _rule(
+        "cumulative_hours",
+        "counter_from_difference",
+        Severity.INFO,
+        "Only the hours since the reading before were entered: the counter follows from them.",
+        lambda frame: ~frame["is_difference"],
+    ),
+    _rule(
+        "cumulative_hours",
+        "counter_stands_still",
+        Severity.INFO,
+        "The counter shows what it showed a week before: if the machine ran, look at the counter.",
+        lambda frame: (
+            ~(
+                (frame["cumulative_hours"] == frame["week_ago_cumulative_hours"])
+                & (frame["cumulative_hours"] == frame["previous_cumulative_hours"])
+            )
+        ),
+    ),
 )
 
 CONTRACTS: Mapping[str, Sequence[CheckedRule]] = {
@@ -237,18 +282,95 @@ CONTRACTS: Mapping[str, Sequence[CheckedRule]] = {
 }
 
 
+# what none of a plant's records can be read by: the format of the source or the mapping has changed
+SLICE_RULES: Mapping[str, Rule] = {
+    table: Rule(
+        "plant_unreadable",
+        "plant_code",
+        Severity.CRITICAL,
+        f"None of the plant's records (at least {FEWEST_FOR_CRITICAL}) can be read: the source's format or the mapping has "
+        "changed, and nothing of its slice is written. All its records are in the quarantine; compare one with the field mapping "
+        "(docs/source_data.md), then run the sync again.",
+    )
+    for table in ("equipment", "running_times")
+}
+_UNREADABLE: Mapping[str, frozenset[str]] = {
+    "equipment": frozenset({"equipment_number_missing", "api_created_at_invalid", "api_created_at_missing"}),
+    "running_times": frozenset(
+        {
+            "equipment_number_missing", "date_missing", "date_invalid", "date_time_invalid", "running_hours_invalid",
+            "cumulative_hours_invalid", "reading_missing", "api_created_at_invalid", "api_created_at_missing",
+        }
+    ),
+}  # fmt: skip
+
+
+@dataclass
+class Tally:
+    """How many records each plant has in a slice, how many of them cannot be read, and by which rule first."""
+
+    records: Counter[str] = field(default_factory=Counter)
+    unreadable: Counter[str] = field(default_factory=Counter)
+    by_rule: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, other: "Tally") -> None:
+        """Add another chunk's figures to these."""
+        self.records.update(other.records)
+        self.unreadable.update(other.unreadable)
+        self.by_rule.update(other.by_rule)
+
+
+@dataclass(frozen=True)
+class CriticalFailure:
+    """A plant of which nothing can be read: its slice is not written, and the sync fails."""
+
+    rule: Rule
+    plant_code: str
+    records: int
+    broken_rule: str
+
+    def __str__(self) -> str:
+        """Return what an operator has to know, in one line."""
+        return f"{self.rule.id}: plant {self.plant_code}, {self.records} records, first {self.broken_rule}. {self.rule.message}"
+
+
+def tally_of(table: str, frame: pd.DataFrame, failures: pd.DataFrame) -> Tally:
+    """Return what `critical_failures` needs to know of one chunk."""
+    counts = frame["plant_code"].value_counts()
+    tally = Tally(records=Counter({str(code): int(count) for code, count in counts.items()}))
+    broken = failures.loc[failures["rule"].isin(_UNREADABLE[table])].drop_duplicates("row")
+    plants = frame["plant_code"].reindex(broken["row"])
+    for plant_code, rule in zip(plants, broken["rule"], strict=True):
+        if isinstance(plant_code, str):
+            tally.unreadable[plant_code] += 1
+            tally.by_rule[plant_code, rule] += 1
+    return tally
+
+
+def critical_failures(table: str, tally: Tally) -> list[CriticalFailure]:
+    """Return the plants of a complete slice of which nothing can be read; then nothing of the slice may be written."""
+    found = []
+    for plant_code, count in sorted(tally.unreadable.items()):
+        if count >= FEWEST_FOR_CRITICAL and count == tally.records[plant_code]:
+            rules = {rule: times for (code, rule), times in tally.by_rule.items() if code == plant_code}
+            first = min(rules, key=lambda rule: (-rules[rule], rule))
+            found.append(CriticalFailure(SLICE_RULES[table], plant_code, count, first))
+    return found
+
+
 @cache
 def schema_of(table: str) -> pa.DataFrameSchema:
     """Return the pandera schema of a contract; every check is over the frame and named by its rule."""
-    checks = [
-        pa.Check(checked.holds, name=checked.rule.id, error=checked.rule.id, ignore_na=False, n_failure_cases=None)
-        for checked in CONTRACTS[table]
-    ]
+    checks = [pa.Check(_held_by_all(checked), name=checked.rule.id, error=checked.rule.id) for checked in CONTRACTS[table]]
     return pa.DataFrameSchema(checks=checks, name=table)
 
 
+def _held_by_all(checked: CheckedRule) -> Callable[[pd.DataFrame], bool]:
+    return lambda frame: bool(checked.holds(frame).all())
+
+
 def failures_of(table: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """Check `frame` against the contract of `table`, all rules over all rows.
+    """Check `frame` (index 0..n-1) against the contract of `table`, all rules over all rows.
 
     Returns:
         One row per record and failed rule: row (position of the record), rule, severity, column, message; a record's rows
@@ -262,20 +384,22 @@ def failures_of(table: str, frame: pd.DataFrame) -> pd.DataFrame:
         cases = errors.failure_cases
     else:
         return no_failures()
-    order = {checked.rule.id: position for position, checked in enumerate(CONTRACTS[table])}
-    broken = cases.loc[cases["index"].isna() | ~cases["check"].isin(list(order))]
-    if not broken.empty:  # a check that itself failed: our mistake, and not to be taken for a fault of the records
-        raise RuntimeError(f"The contract of {table} could not be checked: {broken[['check', 'failure_case']].iloc[0].to_list()}")
-    rows = cases.loc[:, ["index", "check"]].drop_duplicates()
-    rules = [CONTRACTS[table][order[check]].rule for check in rows["check"]]
-    failures = pd.DataFrame(
-        {
-            "row": rows["index"].astype("int64").to_numpy(),
-            "rule": [rule.id for rule in rules],
-            "severity": [rule.severity.value for rule in rules],
-            "column": [rule.column for rule in rules],
-            "message": [rule.message for rule in rules],
-            "order": [order[rule.id] for rule in rules],
-        }
-    )
-    return failures.sort_values(["row", "order"], kind="stable").drop(columns="order").reset_index(drop=True)
+    is_ours = cases["failure_case"].map(lambda case: case is False or str(case) == "False")
+    if not is_ours.all():  # a check that itself failed: our mistake, and not to be taken for a fault of the records
+        first = cases.loc[~is_ours, ["check", "failure_case"]].iloc[0].to_list()
+        raise RuntimeError(f"The contract of {table} could not be checked: {first}")
+    broken = set(cases["check"])
+    rules = [checked for checked in CONTRACTS[table] if checked.rule.id in broken]
+    rows = [(~checked.holds(frame).to_numpy(dtype=bool)).nonzero()[0] for checked in rules]
+    positions = np.concatenate(rows)
+    which = np.repeat(np.arange(len(rules)), [len(of_rule) for of_rule in rows])
+    order = np.lexsort((which, positions))
+    told = [checked.rule for checked in rules]
+    columns = {
+        "rule": [rule.id for rule in told],
+        "severity": [rule.severity.value for rule in told],
+        "column": [rule.column for rule in told],
+        "message": [rule.message for rule in told],
+    }
+    texts = {name: pd.array(values, dtype="str").take(which[order]) for name, values in columns.items()}
+    return pd.DataFrame({"row": positions[order], **texts})

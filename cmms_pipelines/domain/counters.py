@@ -1,4 +1,7 @@
-"""Counters of running hours across days: where one went back, why, and what a machine has run in its whole life.
+"""Counters of running hours from one reading to the next: the hours in between, and why a counter went back.
+
+What belongs here: the policy for two readings. What does not: the readings of one day and several plants
+(`domain.machine_days`), and where counters are stored. Without pandas: the run that applies an event must start fast.
 
 Policy: a reading is compared with the reading before it, of whatever kind, not with the highest ever seen. A decrease is an
 event, and from its day on the machine's lifetime hours are the counter plus an offset, so that they go on rising.
@@ -6,10 +9,6 @@ event, and from its day on the machine's lifetime hours are the counter plus an 
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class CounterEventKind(StrEnum):
@@ -27,6 +26,25 @@ class CounterChange:
     kind: CounterEventKind
     running_hours: float | None
     offset_hours: float
+
+
+@dataclass(frozen=True)
+class CounterFacts:
+    """What is known of a machine's counter: the hours at which it starts again from 0, and whether it counts down."""
+
+    overflow_at: float | None = None
+    is_counting_backwards: bool = False
+
+
+@dataclass(frozen=True)
+class CounterStep:
+    """What lies between two readings: the hours (None where nobody can know) and the event, if one happened."""
+
+    running_hours: float | None
+    event: CounterChange | None = None
+
+
+NOTHING_KNOWN = CounterFacts()
 
 
 def explain_decrease(
@@ -48,30 +66,28 @@ def explain_decrease(
     return CounterChange(CounterEventKind.RESET, None, before - after)
 
 
-def counter_events(readings: "pd.DataFrame") -> "pd.DataFrame":
-    """Find the decreases in consecutive readings of machines.
+def counter_step(
+    before: float, after: float, *, hours_possible: float, facts: CounterFacts = NOTHING_KNOWN, is_replaced: bool = False
+) -> CounterStep:
+    """Return what a machine ran while its counter went from `before` to `after` (hours; quirks 17 to 20).
 
-    Args:
-        readings: equipment_id, date, cumulative_hours (hours), any order; each machine's readings without a gap between them.
-
-    Returns:
-        equipment_id, date, kind, counter_before, counter_after, offset_hours, one row per decrease. A machine's first
-        reading has none before it and yields no event.
+    A counter that counts backwards is read with the sign turned. A decrease is an overflow only where the hours across the
+    limit fit into `hours_possible`, the hours of the days in between; else nobody knows, and it is a reset. A new counter
+    is taken to have started at 0 where what it shows fits into those days; else its reading is the new baseline, and
+    lifetime hours stand still between the two.
     """
-    import pandas as pd  # noqa: PLC0415 - events explain a decrease too, and their run must start fast
-
-    known = readings.dropna(subset=["cumulative_hours"]).sort_values(["equipment_id", "date"], kind="stable")
-    before = known.groupby("equipment_id")["cumulative_hours"].shift()
-    fallen = known.assign(counter_before=before).loc[known["cumulative_hours"] < before]
-    pairs = zip(fallen["counter_before"].to_list(), fallen["cumulative_hours"].to_list(), strict=True)
-    changes = [explain_decrease(higher, lower) for higher, lower in pairs]
-    return pd.DataFrame(
-        {
-            "equipment_id": fallen["equipment_id"].to_numpy(),
-            "date": fallen["date"].to_numpy(),
-            "kind": pd.Series([change.kind.value for change in changes], dtype="str"),
-            "counter_before": fallen["counter_before"].to_numpy(),
-            "counter_after": fallen["cumulative_hours"].to_numpy(),
-            "offset_hours": pd.Series([change.offset_hours for change in changes], dtype="float64"),
-        }
-    )
+    if is_replaced:
+        starts_at_zero = not facts.is_counting_backwards and after <= hours_possible
+        if starts_at_zero and after < before:
+            return CounterStep(None, explain_decrease(before, after, is_replaced=True))
+        offset = before if starts_at_zero else after - before if facts.is_counting_backwards else before - after
+        return CounterStep(None, CounterChange(CounterEventKind.REPLACEMENT, None, offset))
+    rise = before - after if facts.is_counting_backwards else after - before
+    if rise >= 0:
+        return CounterStep(rise)
+    limit = facts.overflow_at
+    if limit is not None and max(before, after) <= limit and limit + rise <= hours_possible:
+        change = CounterChange(CounterEventKind.ROLLOVER, limit + rise, limit)
+    else:
+        change = CounterChange(CounterEventKind.RESET, None, -rise)
+    return CounterStep(change.running_hours, change)

@@ -11,3 +11,7 @@ class TransientError(CmmsError):
 
 class PermanentError(CmmsError):
     """The same attempt will fail again until somebody changes something: credentials, configuration, a contract."""
+
+
+class SliceRefusedError(PermanentError):
+    """One part of a sync cannot be written until somebody changes something; the other parts go on."""

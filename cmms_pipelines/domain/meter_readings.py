@@ -7,15 +7,24 @@ API (`domain.running_times`), and reading or writing rows (`storage.meter_effect
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from cmms_pipelines.domain.counters import NOTHING_KNOWN, CounterChange, CounterFacts, counter_step
 from cmms_pipelines.domain.event_payloads import Refusal
+from cmms_pipelines.domain.machine_days import (
+    EXCEEDS_DAY,
+    HOURS_MISSING,
+    MAX_DAYS_COVERED,
+    OVER_DAY,
+    SPANS_DAYS,
+    WENT_BACK,
+    day_hours,
+)
 
 EXTERNAL_API = "external_api"
 JITTER_HOURS = 1
-MAX_DAYS_COVERED = 32_767  # what SMALLINT holds
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,12 @@ class DayReading:
     @property
     def is_difference(self) -> bool:
         """Whether its hours were computed from the reading before, and so change when that one does."""
-        return "running_hours_missing" in self.warnings
+        return HOURS_MISSING in self.warnings
+
+    @property
+    def is_kept_counter(self) -> bool:
+        """Whether it is only the counter of a reading whose hours were refused."""
+        return self.running_hours is None and EXCEEDS_DAY in self.warnings and not self.is_difference
 
 
 @dataclass(frozen=True)
@@ -56,29 +70,31 @@ class Placement:
     reason: str
 
 
-def place(new: DayReading, days: Mapping[date, DayReading], time_zone: str) -> Placement | Refusal:
+def place(
+    new: DayReading, days: Mapping[date, DayReading], time_zone: str, facts: CounterFacts = NOTHING_KNOWN
+) -> Placement | Refusal:
     """Place `new` among the stored `days` of its machine, of which the ones next to it must be there.
 
     - A day that the external API has reported is left alone: it has authority.
     - Of several readings of a day the last one read counts.
     - Hours that are not given are the difference to the reading before, over the days since. A counter that is lower is a counter
-      event, and its hours are unknown.
+      event, and its hours are unknown unless it passed its limit.
     - Hours beyond the length of the days covered are a warning up to an hour, and refused beyond (`running_hours_exceed_day`).
     - A backdated reading has the difference of the day after it computed again, unless that day came from the external API.
     """
     stored = days.get(new.day)
-    if stored is not None and stored.source == EXTERNAL_API:
+    if stored is not None and stored.source == EXTERNAL_API and not stored.is_kept_counter:
         return Placement((), {}, "the external API has reported this day, and has authority")
-    if stored is not None and _order(stored) >= _order(new):
+    if stored is not None and not stored.is_kept_counter and _order(stored) >= _order(new):
         is_same = stored.cumulative_hours == new.cumulative_hours and stored.read_at == new.read_at
         return Placement((), {}, "this reading is stored already" if is_same else "a later reading of this day is stored")
-    placed, event = _judge(new, _before(new.day, days), time_zone)
+    placed, event = _judge(new, _before(new.day, days), time_zone, facts)
     if isinstance(placed, Refusal):
         return placed
     rows, events = [placed], {new.day: event}
     after = _after(new.day, days)
     if after is not None and after.source != EXTERNAL_API and after.cumulative_hours is not None:
-        rejudged, event = _judge(replace(after, running_hours=_given(after)), placed, time_zone)
+        rejudged, event = _judge(replace(after, running_hours=_given(after)), placed, time_zone, facts)
         events[after.day] = event
         if isinstance(rejudged, Refusal):
             rejudged = replace(after, running_hours=None, warnings=(*after.warnings, rejudged.rule))
@@ -95,39 +111,37 @@ def local_day(moment: datetime, time_zone: str) -> date:
 
 def length_hours(day: date, days_covered: int, time_zone: str) -> Decimal:
     """Return the hours that the `days_covered` local days up to and with `day` have: 23 or 25 for one where the clock changes."""
-    zone = ZoneInfo(time_zone)
-    start = datetime.combine(day - timedelta(days=days_covered - 1), time(), zone).astimezone(UTC)
-    end = datetime.combine(day + timedelta(days=1), time(), zone).astimezone(UTC)
-    return Decimal(int((end - start).total_seconds())) / 3600
+    return Decimal(str(day_hours(day, time_zone, days_covered)))
 
 
-def _judge(reading: DayReading, before: DayReading | None, time_zone: str) -> tuple[DayReading | Refusal, CounterReset | None]:
+def _judge(
+    reading: DayReading, before: DayReading | None, time_zone: str, facts: CounterFacts
+) -> tuple[DayReading | Refusal, CounterReset | None]:
     counter, hours, covered, warnings, event = reading.cumulative_hours, reading.running_hours, 1, [], None
     last = before.cumulative_hours if before is not None else None
-    is_lower = counter is not None and last is not None and counter < last
     if hours is None:
-        warnings.append("running_hours_missing")
-        if before is not None and counter is not None and last is not None and not is_lower:
-            hours, covered = counter - last, min((reading.day - before.day).days, MAX_DAYS_COVERED)
-    if is_lower and counter is not None and last is not None:
-        warnings.append("counter_went_back")
-        hours = None
-        event = _reset(reading.day, last, counter)
+        warnings.append(HOURS_MISSING)
+    if before is not None and counter is not None and last is not None:
+        days = min((reading.day - before.day).days, MAX_DAYS_COVERED)
+        possible = float(length_hours(reading.day, days, time_zone) + JITTER_HOURS)
+        step = counter_step(float(last), float(counter), hours_possible=possible, facts=facts)
+        if hours is None and step.running_hours is not None:
+            hours, covered = Decimal(str(round(step.running_hours, 4))), days
+        if step.event is not None:
+            warnings.append(WENT_BACK)
+            event = _reset(reading.day, last, counter, step.event)
     if covered > 1:
-        warnings.append("reading_spans_days")
+        warnings.append(SPANS_DAYS)
     limit = length_hours(reading.day, covered, time_zone)
     if hours is not None and hours > limit + JITTER_HOURS:
         message = f"{hours} h are more than the {limit} h that {covered} day(s) up to {reading.day.isoformat()} have"
-        return Refusal("running_hours_exceed_day", message), None
+        return Refusal(EXCEEDS_DAY, message), None
     if hours is not None and hours > limit:
-        warnings.append("running_hours_over_day")
+        warnings.append(OVER_DAY)
     return replace(reading, running_hours=hours, days_covered=covered, warnings=tuple(warnings)), event
 
 
-def _reset(day: date, before: Decimal, after: Decimal) -> CounterReset:
-    from cmms_pipelines.domain.counters import explain_decrease  # noqa: PLC0415 - brings pandas, and a decrease is rare
-
-    change = explain_decrease(float(before), float(after))
+def _reset(day: date, before: Decimal, after: Decimal, change: CounterChange) -> CounterReset:
     return CounterReset(day, change.kind.value, before, after, Decimal(str(round(change.offset_hours, 4))))
 
 
@@ -136,7 +150,7 @@ def _order(reading: DayReading) -> tuple[datetime, Decimal]:
 
 
 def _given(reading: DayReading) -> Decimal | None:
-    return None if reading.is_difference or "counter_went_back" in reading.warnings else reading.running_hours
+    return None if reading.is_difference or WENT_BACK in reading.warnings else reading.running_hours
 
 
 def _before(day: date, days: Mapping[date, DayReading]) -> DayReading | None:

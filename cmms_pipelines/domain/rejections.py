@@ -60,6 +60,10 @@ def refused_rows(failures: pd.DataFrame) -> "pd.Index[int]":
 
 
 def warnings_by_row(failures: pd.DataFrame) -> pd.Series:
-    """Return the ids of the warnings of each record, as lists, by position; records without any are absent."""
+    """Return the ids of the warnings of each record, as sorted lists, by position; records without any are absent."""
     warned = failures.loc[failures["severity"] == Severity.WARNING.value]
-    return warned.groupby("row")["rule"].agg(lambda rules: sorted(set(rules)))
+    is_several = warned["row"].duplicated(keep=False)
+    alone = warned.loc[~is_several]
+    single = pd.Series([[rule] for rule in alone["rule"]], index=alone["row"], dtype=object)
+    several = warned.loc[is_several].groupby("row")["rule"].agg(lambda rules: sorted(set(rules)))
+    return pd.concat([single, several.astype(object)]) if len(several) else single

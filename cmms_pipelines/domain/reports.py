@@ -24,7 +24,8 @@ class SyncCounts:
         merged: records that became part of another record's row.
         warned: stored records with at least one warning.
         refused_by_rule: refused records by the first rule that each failed.
-        stage_seconds: fetch, validate, write, ... summed over concurrent slices.
+        noted_by_rule: stored records by each rule of severity warning or info that they met.
+        stage_seconds: fetch, parse, neighbours, validate, quarantine, copy, merge; they overlap, and are summed over slices.
     """
 
     received: int = 0
@@ -35,6 +36,7 @@ class SyncCounts:
     refused: int = 0
     warned: int = 0
     refused_by_rule: Counter[str] = field(default_factory=Counter)
+    noted_by_rule: Counter[str] = field(default_factory=Counter)
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -47,6 +49,7 @@ class SyncCounts:
         for name in ("received", "inserted", "updated", "unchanged", "merged", "refused", "warned"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.refused_by_rule.update(other.refused_by_rule)
+        self.noted_by_rule.update(other.noted_by_rule)
         for stage, seconds in other.stage_seconds.items():
             self.spend(stage, seconds)
 

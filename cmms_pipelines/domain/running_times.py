@@ -1,28 +1,32 @@
 """Running hours of machines: from a canonical frame and its context to rows that can be written.
 
-What belongs here: the policy on days, gaps and several readings a day. What does not: counter events across days
-(`domain.counters`), the rules themselves (`domain.contracts`).
+What belongs here: judging a whole frame at once beside what is known of the rest of the world. What does not: folding accepted
+records to one row per machine and day (`domain.folding`), the policy on one day's readings (`domain.machine_days`), counters
+from one reading to the next (`domain.counters`), the rules themselves (`domain.contracts`).
+
+A machine-day that occurs once in a frame, by a record without any flag, is the rule: only the others are grouped.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
-from zoneinfo import ZoneInfo
 
+import numpy as np
 import pandas as pd
 
-from cmms_pipelines.domain.contracts import JITTER_HOURS, failures_of
-from cmms_pipelines.domain.rejections import refused_rows, warnings_by_row
+from cmms_pipelines.domain.contracts import Tally, failures_of, tally_of
+from cmms_pipelines.domain.folding import DUPLICATE_KEY, FOLDED, TIME_ORDER, fold
+from cmms_pipelines.domain.machine_days import EXCEEDS_DAY, HOURS_MISSING, JITTER_HOURS, MAX_DAYS_COVERED, day_hours
+from cmms_pipelines.domain.rejections import Severity, refused_rows, warnings_by_row
 
-DUPLICATE_KEY = ["equipment_number", "date", "plant_code", "point", "date_time", "running_hours", "cumulative_hours"]
-_MACHINE_DAY = ["equipment_id", "date"]
-_FOLDED = [
-    "equipment_id", "equipment_number", "plant_id", "plant_code", "date", "date_time", "point", "description", "running_hours",
-    "cumulative_hours", "days_covered", "company_code", "equipment_description", "object_number", "api_created_at", "warnings",
-]  # fmt: skip
-# the plant and what follows decide between readings of one instant, so that the order of arrival never does
-_TIME_ORDER = ["date_time", "cumulative_hours", "plant_code", "running_hours", "point", "company_code", "description"]
+_FLAGS = ("is_replaced", "is_reversed", "is_difference", "is_counting_backwards")
+_NEIGHBOUR_NUMBERS = (
+    "previous_cumulative_hours", "other_plants_hours", "other_plants_days_covered", "week_ago_cumulative_hours",
+    "known_overflow_at", "known_counting_backwards",
+)  # fmt: skip
+# a record that fails these alone has a counter that later readings are compared with (quirk 15)
+_KEEPS_COUNTER = frozenset({EXCEEDS_DAY, "machine_hours_exceed_day"})
 
 
 @dataclass(frozen=True)
@@ -30,24 +34,23 @@ class JudgedReadings:
     """Records after judgement.
 
     Attributes:
-        rows: one row per machine and day, ready to be written (see `fold`).
+        rows: one row per machine and day, ready to be written (see `folding.fold`).
         failures: one row per record and failed rule (see `contracts.failures_of`).
         records_warned: accepted records with at least one warning.
-        records_merged: accepted records that are part of another one's row (quirks 13, 24).
+        records_merged: accepted records that are part of another one's row (quirks 13, 22, 24).
+        refused_counters: one row per machine, day and plant without an accepted record, of records whose hours alone were
+            refused (quirk 15): the columns of `rows`, hours missing. Later readings are compared with these counters.
+        noted_by_rule: how many accepted records met each rule of severity warning or info.
+        tally: what `contracts.critical_failures` needs, added up over the chunks of a slice.
     """
 
     rows: pd.DataFrame
     failures: pd.DataFrame
     records_warned: int
     records_merged: int
-
-
-def day_hours(day: date, time_zone: str, days_covered: int = 1) -> float:
-    """Return the hours of the `days_covered` local days up to `day`: 23 or 25 for one where the clock changes (quirk 12)."""
-    zone = ZoneInfo(time_zone)
-    start = datetime.combine(day - timedelta(days=days_covered - 1), time(), zone).astimezone(UTC)
-    end = datetime.combine(day + timedelta(days=1), time(), zone).astimezone(UTC)
-    return (end - start).total_seconds() / 3600
+    refused_counters: pd.DataFrame
+    noted_by_rule: Mapping[str, int] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
 
 
 def with_context(
@@ -59,169 +62,246 @@ def with_context(
     """Add to a canonical frame what the contract needs to know of the rest of the world.
 
     Args:
-        frame: see `records.running_times_frame`.
+        frame: see `records.running_times_frame`; is_replaced, is_reversed, is_difference, is_counting_backwards (bool) and
+            overflow_at (hours) may be absent, which means false and unknown.
         plants: plant_code, plant_id, time_zone.
         neighbours: equipment_number, date, equipment_id, previous_date, previous_cumulative_hours (the reading before that
-            day), other_plants_hours and other_plants_days_covered (of that day, stored from plants that are not in this frame).
+            day), other_plants_hours and other_plants_days_covered (stated for that day by plants that are not in this
+            frame), and where they are known week_ago_cumulative_hours, known_overflow_at and known_counting_backwards.
         requested_days: the days that the source was asked for.
 
     Returns:
-        The frame with plant_id, equipment_id (Int64), previous_date, previous_cumulative_hours, days_covered, day_hours (of
-        those days), machine_day_hours and machine_day_limit (of all readings together), is_date_requested, is_first_of_day
-        and is_running_hours_given.
+        The frame with machine_day (equal for records of one machine and day, -1 without), plant_id, equipment_id (Int64),
+        previous_date, previous_cumulative_hours, days_covered, day_hours (of those days), machine_day_hours and
+        machine_day_limit (of all readings together), is_date_requested, is_running_hours_given, is_several (more than one
+        record of the machine and day), is_behind (the counter went back), week_ago_cumulative_hours, overflow_at,
+        is_counting_backwards. What a cancelled document states counts for nothing, and is left out (quirk 22).
     """
     known = plants.drop_duplicates("plant_code").set_index("plant_code")
-    context = frame.merge(neighbours, on=["equipment_number", "date"], how="left", validate="many_to_one")
-    context["plant_id"] = context["plant_code"].map(known["plant_id"]).astype("Int64")
-    context["equipment_id"] = context["equipment_id"].astype("Int64")
-    context["previous_cumulative_hours"] = context["previous_cumulative_hours"].astype("float64")
-    context["previous_date"] = pd.to_datetime(context["previous_date"]).astype("datetime64[s]")
-    context["is_date_requested"] = context["date"].isin([pd.Timestamp(day) for day in requested_days])
-    zones = {str(code): str(zone) for code, zone in known["time_zone"].items()}
-    one_day_hours = _lengths(context, zones)
-    _complete_hours(context)
-    context["days_covered"] = _days_covered(context, one_day_hours)
-    context["day_hours"] = _longer(one_day_hours, context, zones, context["days_covered"])
-    context["machine_day_hours"] = _machine_day_hours(context)
-    context["machine_day_limit"] = _longer(one_day_hours, context, zones, _machine_days_covered(context))
+    context = _joined(frame, neighbours)
+    _fill_flags(context)
+    plant, codes = pd.factorize(context["plant_code"])
+    context["plant_id"] = known["plant_id"].reindex(codes).astype("Int64").array.take(plant, allow_fill=True)
+    days, in_seconds = context["date"].to_numpy(), [np.datetime64(day, "s") for day in requested_days]
+    context["is_date_requested"] = np.isin(days, np.array(in_seconds, dtype="datetime64[s]"))
+    zones = ["UTC" if pd.isna(zone) else str(zone) for zone in known["time_zone"].reindex(codes)]
+    one_day_hours = _lengths(context["date"], plant, zones)
+    several = context["is_several"].to_numpy().nonzero()[0]
+    is_first, difference = _complete_hours(context, several, one_day_hours)
+    context["days_covered"] = _days_covered(context, one_day_hours, is_first, difference)
+    context["day_hours"] = _longer(one_day_hours, context["date"], plant, zones, context["days_covered"])
+    _add_machine_days(context, several)
+    most_days = context.pop("machine_days_covered")
+    context["machine_day_limit"] = _longer(one_day_hours, context["date"], plant, zones, most_days)
     return context
 
 
 def judge(context: pd.DataFrame) -> JudgedReadings:
     """Check a frame from `with_context`, keep what is acceptable and fold it to one row per machine and day."""
     failures = failures_of("running_times", context)
-    accepted = context.drop(index=refused_rows(failures))
+    refused = refused_rows(failures)
+    accepted = context.drop(index=refused) if len(refused) else context
     warnings = warnings_by_row(failures)
-    accepted = accepted.assign(warnings=warnings.reindex(accepted.index))
+    listed = np.full(len(context), None, dtype=object)
+    listed[warnings.index.to_numpy()] = warnings.to_numpy()
+    accepted = accepted.assign(warnings=listed[accepted.index.to_numpy()])
     rows = fold(accepted)
+    noted = failures.loc[~failures["row"].isin(refused) & ~failures["severity"].isin([Severity.ERROR.value])]
     return JudgedReadings(
         rows=rows,
         failures=failures,
         records_warned=int(accepted["warnings"].notna().sum()),
         records_merged=len(accepted) - len(rows),
+        refused_counters=_refused_counters(context, failures, accepted),
+        noted_by_rule={str(rule): int(count) for rule, count in noted["rule"].value_counts().items()},
+        tally=tally_of("running_times", context, failures),
     )
 
 
-def fold(accepted: pd.DataFrame) -> pd.DataFrame:
-    """Fold accepted readings to one row per machine and day: increments added up, the last counter kept (quirk 24).
-
-    A record that only repeats another one is dropped before anything is added up (quirk 13). Where several plants
-    reported, `readings` keeps what each said, so that a later sync of one plant replaces its own part alone. The order of
-    the records does not matter.
-
-    Returns:
-        equipment_id, equipment_number, plant_id, plant_code, date, date_time, point, description, running_hours,
-        cumulative_hours (hours), days_covered, company_code, equipment_description, object_number, api_created_at,
-        warnings (list or missing), readings (dict by plant code, or missing).
-    """
-    in_time_order = accepted[_FOLDED].sort_values(_TIME_ORDER, kind="stable", na_position="first")
-    ordered = in_time_order.drop_duplicates(DUPLICATE_KEY).assign(
-        running_hours=lambda rows: rows["running_hours"].mask(rows["running_hours"] < 0)
-    )
-    is_several = ordered.duplicated(_MACHINE_DAY, keep=False)
-    single = ordered.loc[~is_several].assign(readings=None)
-    several = ordered.loc[is_several]
-    folded = pd.concat([single, _together(several)]) if len(several) else single
-    return folded.sort_values(_MACHINE_DAY).reset_index(drop=True)
+def _refused_counters(context: pd.DataFrame, failures: pd.DataFrame, accepted: pd.DataFrame) -> pd.DataFrame:
+    """Return rows without hours for plants' machine-days whose records were all refused for their hours alone (quirk 15)."""
+    refusing = failures.loc[failures["severity"].isin([severity.value for severity in Severity if severity.refuses])]
+    is_by_hours = refusing["rule"].isin(_KEEPS_COUNTER)
+    positions = refusing.loc[is_by_hours, "row"].unique()
+    kept = context.loc[np.setdiff1d(positions, refusing.loc[~is_by_hours, "row"])].dropna(subset=["cumulative_hours"])
+    if kept.empty:
+        return kept.assign(warnings=None, readings=None)[[*FOLDED, "readings"]]
+    key = ["machine_day", "plant_code"]
+    kept = kept.loc[~pd.MultiIndex.from_frame(kept[key]).isin(pd.MultiIndex.from_frame(accepted[key]))]
+    last = kept.sort_values(TIME_ORDER, kind="stable", na_position="first").drop_duplicates(key, keep="last")
+    is_given = last["is_running_hours_given"].to_list()
+    warnings = [[EXCEEDS_DAY] if given else [EXCEEDS_DAY, HOURS_MISSING] for given in is_given]
+    marked = last.assign(running_hours=np.nan, days_covered=1, warnings=pd.Series(warnings, index=last.index, dtype=object))
+    return marked[FOLDED].assign(readings=None).reset_index(drop=True)
 
 
-def _together(several: pd.DataFrame) -> pd.DataFrame:
-    """Fold the readings of machine-days that have several, given in the order of time."""
-    days = _last_with_sums(several, _MACHINE_DAY)
-    parts: dict[tuple[object, object], dict[str, object]] = {}
-    for part in _last_with_sums(several, [*_MACHINE_DAY, "plant_code"]).to_dict("records"):
-        parts.setdefault((part["equipment_id"], part["date"]), {})[str(part["plant_code"])] = _part(part)
-    of_days = [parts[key] for key in zip(days["equipment_id"], days["date"], strict=True)]
-    return days.assign(readings=pd.Series([part if len(part) > 1 else None for part in of_days], index=days.index, dtype=object))
+def _joined(frame: pd.DataFrame, neighbours: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with its neighbours beside it, and the number of each record's machine-day."""
+    numbers = pd.concat([neighbours["equipment_number"], frame["equipment_number"]], ignore_index=True)
+    codes = pd.factorize(numbers)[0].astype("int64")
+    days = np.concatenate([_day_numbers(neighbours["date"]), _day_numbers(frame["date"])])
+    keys = np.where((codes >= 0) & (days != _NO_DAY), codes * _MOST_DAYS + days, -1)
+    around, here = keys[: len(neighbours)], keys[len(neighbours) :]
+    position = pd.Index(around).get_indexer(pd.Index(here))
+    position[here < 0] = -1
+    context = frame.copy()
+    context["machine_day"] = here
+    context["is_several"] = pd.Series(here).duplicated(keep=False).to_numpy() & (here >= 0)
+    matched = neighbours.take(np.where(position >= 0, position, 0)) if len(neighbours) else neighbours.reindex(context.index)
+    is_missing = position < 0
+    context["equipment_id"] = matched["equipment_id"].astype("Int64").mask(is_missing).to_numpy(dtype="float64", na_value=np.nan)
+    context["equipment_id"] = context["equipment_id"].astype("Int64")
+    previous = matched["previous_date"].astype("datetime64[s]").to_numpy()
+    context["previous_date"] = np.where(is_missing, np.datetime64("NaT", "s"), previous)
+    for name in _NEIGHBOUR_NUMBERS:
+        values = matched[name].to_numpy(dtype="float64", na_value=np.nan) if name in matched else np.nan
+        context[name] = np.where(is_missing, np.nan, values)
+    return context
 
 
-def _last_with_sums(ordered: pd.DataFrame, key: list[str]) -> pd.DataFrame:
-    """Return the last row of each group with the sum of its hours, its last counter and all its warnings."""
-    groups = ordered.groupby(key, sort=False)
-    warned = ordered.loc[ordered["warnings"].notna(), [*key, "warnings"]].explode("warnings")
-    warnings = warned.groupby(key)["warnings"].agg(lambda rules: sorted(set(rules))) if len(warned) else None
-    last = ordered.drop_duplicates(key, keep="last").set_index(key)
-    last = last.assign(
-        running_hours=groups["running_hours"].sum(min_count=1),
-        cumulative_hours=groups["cumulative_hours"].last(),
-        days_covered=groups["days_covered"].max(),
-        warnings=None if warnings is None else warnings.reindex(last.index).astype(object),
-    )
-    return last.reset_index()[ordered.columns]
+_MOST_DAYS, _NO_DAY = 1 << 24, 0
 
 
-def _part(part: Mapping[Hashable, Any]) -> dict[str, object]:
-    """Return what one plant reported, as `storage.running_times` keeps it in `readings`."""
-    return {
-        "running_hours": None if pd.isna(part["running_hours"]) else round(float(part["running_hours"]), 4),
-        "cumulative_hours": None if pd.isna(part["cumulative_hours"]) else round(float(part["cumulative_hours"]), 4),
-        "days_covered": int(part["days_covered"]),
-        "date_time": None if pd.isna(part["date_time"]) else part["date_time"].isoformat(),
-        "company_code": part["company_code"] if isinstance(part["company_code"], str) else None,
-        "warnings": part["warnings"] if isinstance(part["warnings"], list) else [],
-    }
+def _day_numbers(days: pd.Series) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    """Return days as numbers from 1 on, 0 where there is none."""
+    of_epoch = days.astype("datetime64[s]").to_numpy().astype("datetime64[D]")
+    numbers = of_epoch.astype("int64") + (_MOST_DAYS >> 1)
+    return np.where(np.isnat(of_epoch), _NO_DAY, numbers)
 
 
-def _lengths(context: pd.DataFrame, zones: Mapping[str, str]) -> pd.Series:
-    """Return the length of each row's local day; 24 where plant or day is unknown (such rows are refused for that)."""
-    zone_of = pd.Series([zones.get(code, "UTC") for code in context["plant_code"].to_list()], index=context.index, dtype="str")
-    lengths = pd.Series(24.0, index=context.index)
-    for (zone, day), rows in context["date"].groupby([zone_of, context["date"]]):
-        lengths.loc[rows.index] = day_hours(pd.Timestamp(str(day)).date(), str(zone))
-    return lengths
+def _fill_flags(context: pd.DataFrame) -> None:
+    """Fill what the source did not say about counters from what is known of them; a cancelled document states nothing."""
+    for flag in _FLAGS:
+        context[flag] = context[flag].fillna(value=False).astype("bool") if flag in context else False
+    stated = context["overflow_at"].astype("float64") if "overflow_at" in context else np.nan
+    known = context["known_overflow_at"].to_numpy()
+    context["learned_overflow_at"] = np.where(~(stated <= known), stated, np.nan)
+    context["overflow_at"] = np.fmax(stated, known)
+    is_known_backwards = context["known_counting_backwards"] == 1
+    context["is_learned_backwards"] = context["is_counting_backwards"] & ~is_known_backwards
+    context["is_counting_backwards"] |= is_known_backwards
+    if context["is_reversed"].any():
+        context.loc[context["is_reversed"], ["running_hours", "cumulative_hours"]] = np.nan
+        context.loc[context["is_reversed"], ["is_running_hours_unreadable", "is_cumulative_hours_unreadable"]] = False
+    has_hours = context["running_hours"].notna()
+    context["is_difference"] &= has_hours & context["cumulative_hours"].isna() & ~context["is_cumulative_hours_unreadable"]
 
 
-def _longer(one_day_hours: pd.Series, context: pd.DataFrame, zones: Mapping[str, str], days_covered: pd.Series) -> pd.Series:
+def _lengths(days: pd.Series, plant: "np.ndarray[Any, Any]", zones: Sequence[str]) -> pd.Series:
+    """Return the length of each row's local day; 24 where the day is unknown (such rows are refused for that)."""
+    numbers = _day_numbers(days)
+    pairs, inverse = np.unique(numbers * (len(zones) + 1) + plant + 1, return_inverse=True)
+    lengths = [_length(int(pair // (len(zones) + 1)), int(pair % (len(zones) + 1)) - 1, zones) for pair in pairs]
+    return pd.Series(np.array(lengths, dtype="float64")[inverse], index=days.index)
+
+
+def _length(day_number: int, plant: int, zones: Sequence[str]) -> float:
+    if day_number == _NO_DAY:
+        return 24.0
+    day = np.datetime64(day_number - (_MOST_DAYS >> 1), "D").astype(date)
+    return day_hours(day, zones[plant] if plant >= 0 else "UTC")
+
+
+def _longer(
+    one_day_hours: pd.Series, days: pd.Series, plant: "np.ndarray[Any, Any]", zones: Sequence[str], days_covered: pd.Series
+) -> pd.Series:
     """Return the hours of all days that each row covers, where they are more than its own."""
-    several = context.loc[(days_covered > 1) & context["date"].notna()]
-    lengths = [
-        day_hours(day.date(), zones.get(plant_code, "UTC"), days)
-        for plant_code, day, days in zip(several["plant_code"], several["date"], days_covered.loc[several.index], strict=True)
-    ]
-    longer = one_day_hours.copy()
-    longer.loc[several.index] = lengths
-    return longer
+    several = ((days_covered > 1) & days.notna()).to_numpy().nonzero()[0]
+    longer = one_day_hours.to_numpy(copy=True)
+    for row, day, covered in zip(several, days.iloc[several], days_covered.iloc[several], strict=True):
+        longer[row] = day_hours(day.date(), zones[plant[row]] if plant[row] >= 0 else "UTC", int(covered))
+    return pd.Series(longer, index=one_day_hours.index)
 
 
-def _complete_hours(context: pd.DataFrame) -> None:
+def _complete_hours(
+    context: pd.DataFrame, several: "np.ndarray[Any, Any]", one_day_hours: pd.Series
+) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
     """Fill hours that the source left out from the counter's difference to the reading before (quirks 6, 31: null is not 0).
 
-    The reading before is one of the same day where there is one, so that hours that are added up are counted once.
+    The reading before is one of the same day where there is one, so that hours that are added up are counted once. Returns
+    where it is one of another day, and the difference to that day's.
     """
-    is_given = context["running_hours"].notna() | context["is_running_hours_unreadable"]
-    in_time_order = context.sort_values(_TIME_ORDER, kind="stable", na_position="first")
-    of_day = in_time_order.groupby(["equipment_number", "date"])["cumulative_hours"]
-    before_on_day = of_day.ffill().groupby([in_time_order["equipment_number"], in_time_order["date"]]).shift()
-    context["is_first_of_day"] = before_on_day.reindex(context.index).isna()
-    before = before_on_day.reindex(context.index).fillna(context["previous_cumulative_hours"])
-    difference = context["cumulative_hours"] - before
+    context["stated_hours"] = context["running_hours"]
+    is_given = context["running_hours"].notna() | context["is_running_hours_unreadable"] | context["is_reversed"]
+    previous = context["previous_cumulative_hours"].to_numpy()
+    before, is_first = previous.copy(), np.ones(len(context), dtype=bool)
+    if len(several):
+        of_day = _before_on_day(context.iloc[several])
+        is_first[several] = np.isnan(of_day)
+        before[several] = np.where(np.isnan(of_day), previous[several], of_day)
+    sign = np.where(context["is_counting_backwards"], -1.0, 1.0)
+    counter = context["cumulative_hours"].to_numpy()
+    follows = context["is_difference"].to_numpy()
+    counter = np.where(follows, np.round(before + sign * context["running_hours"].to_numpy(), 4), counter)
+    limit = context["overflow_at"].to_numpy()
+    counter = np.where(follows & (counter >= limit), counter - limit, counter)
+    context["cumulative_hours"] = np.where(follows & (counter < 0), np.nan, counter)
+    context["is_behind"] = (counter - previous) * sign < 0
+    difference = _difference(context, counter, before, sign, one_day_hours)
+    hours = np.where(difference < 0, np.nan, difference)
     context["is_running_hours_given"] = is_given
-    context["running_hours"] = context["running_hours"].where(is_given, difference.mask(difference < 0))
+    context["is_hours_unstated"] = is_given & (context["running_hours"] < 0)
+    context["running_hours"] = context["running_hours"].where(is_given, hours)
+    return is_first, _difference(context, counter, previous, sign, one_day_hours)
 
 
-def _machine_day_hours(context: pd.DataFrame) -> pd.Series:
-    """Return what all readings of each row's machine and day add up to: repeats once, readings wrong by themselves not at all."""
-    counts = context["plant_id"].notna() & ~context.duplicated(DUPLICATE_KEY)
-    counts &= ~(context["running_hours"] > context["day_hours"] + JITTER_HOURS)
-    hours = context["running_hours"].clip(lower=0).where(counts, 0.0)
-    together = hours.groupby([context["equipment_number"], context["date"]]).transform("sum")
-    return together.fillna(0.0) + context["other_plants_hours"].astype("float64").fillna(0.0)
+def _difference(
+    context: pd.DataFrame,
+    counter: "np.ndarray[Any, Any]",
+    before: "np.ndarray[Any, Any]",
+    sign: "np.ndarray[Any, Any]",
+    one_day_hours: pd.Series,
+) -> "np.ndarray[Any, Any]":
+    """Return the hours between two counters as `counters.counter_step` has them, below 0 or missing where nobody knows."""
+    rise = np.round((counter - before) * sign, 4)
+    falls = rise < 0
+    if falls.any():
+        limit = context["overflow_at"].to_numpy()
+        gap = (context["date"] - context["previous_date"]).dt.days.clip(1, MAX_DAYS_COVERED).fillna(1).to_numpy()
+        possible = one_day_hours.to_numpy() + (gap - 1) * 24 + JITTER_HOURS
+        is_rollover = falls & (np.fmax(before, counter) <= limit) & (limit + rise <= possible)
+        rise = np.where(is_rollover, np.round(limit + rise, 4), rise)
+    return np.where(context["is_replaced"], np.nan, rise)
 
 
-def _machine_days_covered(context: pd.DataFrame) -> pd.Series:
-    """Return the most days that any reading of each row's machine and day covers."""
-    together = context["days_covered"].groupby([context["equipment_number"], context["date"]]).transform("max")
-    here = together.fillna(context["days_covered"])
-    others = context["other_plants_days_covered"].astype("float64")
-    return here.where(~(others > here), others).astype("int64")
+def _before_on_day(several: pd.DataFrame) -> "np.ndarray[Any, Any]":
+    """Return the counter of the reading before on the same machine-day, missing where there is none."""
+    in_time_order = several.sort_values(TIME_ORDER, kind="stable", na_position="first")
+    counters = in_time_order["cumulative_hours"].groupby(in_time_order["machine_day"]).ffill()
+    return counters.groupby(in_time_order["machine_day"]).shift().reindex(several.index).to_numpy()
 
 
-def _days_covered(context: pd.DataFrame, one_day_hours: pd.Series) -> pd.Series:
+def _days_covered(
+    context: pd.DataFrame,
+    one_day_hours: pd.Series,
+    is_first: "np.ndarray[Any, Any]",
+    difference: "np.ndarray[Any, Any]",
+) -> pd.Series:
     """Return 1, or the days since the reading before where the hours are the difference over all of them (quirk 16)."""
-    days = (context["date"] - context["previous_date"]).dt.days
-    difference = context["cumulative_hours"] - context["previous_cumulative_hours"]
+    days = (context["date"] - context["previous_date"]).dt.days.clip(upper=MAX_DAYS_COVERED)
     is_too_much = context["running_hours"] > one_day_hours + JITTER_HOURS
-    is_difference = (context["running_hours"] - difference).abs() < 0.01
-    is_derived = ~context["is_running_hours_given"] & difference.notna() & context["is_first_of_day"]
+    is_difference = np.abs(context["running_hours"] - difference) < 0.01
+    is_derived = ~context["is_running_hours_given"] & (difference >= 0) & is_first
     spans = (days > 1) & ((is_too_much & is_difference) | is_derived)
     return days.where(spans, 1).astype("int64")
+
+
+def _add_machine_days(context: pd.DataFrame, several: "np.ndarray[Any, Any]") -> None:
+    """Add what all stated readings of each row's machine and day add up to, and the most days that any of them covers.
+
+    Repeats count once, readings that are wrong by themselves not at all. A difference is none of these hours: where all
+    together would be too many, it is left out when the day is worked out (`domain.machine_days`).
+    """
+    stated = context["running_hours"].where(context["is_running_hours_given"], 0.0).clip(lower=0).to_numpy()
+    counts = context["plant_id"].notna().to_numpy() & ~(stated > context["day_hours"].to_numpy() + JITTER_HOURS)
+    hours = np.where(counts & ~np.isnan(stated), stated, 0.0)
+    days = context["days_covered"].to_numpy(copy=True)
+    if len(several):
+        group = context["machine_day"].iloc[several].to_numpy()
+        is_repeat = context.iloc[several].duplicated(DUPLICATE_KEY).to_numpy()
+        of_group = pd.Series(np.where(is_repeat, 0.0, hours[several])).groupby(group)
+        hours[several] = of_group.transform("sum").to_numpy()
+        days[several] = pd.Series(days[several]).groupby(group).transform("max").to_numpy()
+    others = context["other_plants_hours"].to_numpy()
+    context["machine_day_hours"] = hours + np.where(np.isnan(others), 0.0, others)
+    context["machine_days_covered"] = np.fmax(days, context["other_plants_days_covered"].to_numpy()).astype("int64")

@@ -1,27 +1,31 @@
 """Write meter readings of events into `cmms.equipment_running_times` and `cmms.counter_events`.
 
-What belongs here: loading the days around a batch of readings and writing what they change. What does not: the policy
-(`domain.meter_readings`) and the readings of the external API.
+What belongs here: loading the days around a batch of readings and having their changes written. What does not: the policy
+(`domain.meter_readings`), working out and writing days (`storage.machine_days`), and the readings of the external API.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta
+from decimal import Decimal
 from typing import Any
 
-import orjson
 import sqlalchemy as sa
 
+from cmms_pipelines.domain.counters import CounterFacts
 from cmms_pipelines.domain.event_payloads import MeterReadingPayload, Refusal
-from cmms_pipelines.domain.meter_readings import EXTERNAL_API, CounterReset, DayReading, local_day, place
+from cmms_pipelines.domain.machine_days import EXCEEDS_DAY, HOURS_MISSING
+from cmms_pipelines.domain.meter_readings import DayReading, local_day, place
 from cmms_pipelines.storage.equipment_lookup import KnownEquipment
 from cmms_pipelines.storage.inbox_claims import ClaimedEvent, Settlement, Verdict, refused, waits_for
+from cmms_pipelines.storage.machine_days import Change, lock_machines, work_out_days
 from cmms_pipelines.storage.partitions import ensure_month_partitions
-from cmms_pipelines.storage.tables import counter_events, equipment, equipment_running_times
+from cmms_pipelines.storage.tables import counter_facts, equipment, equipment_running_times, plants
 
 FIRST_DAY = date(1990, 1, 1)
 _AHEAD = timedelta(days=2)  # a reading may come from the day after at the other side of the world, and clocks differ
-_TIMES, _EVENTS = equipment_running_times.fullname, counter_events.fullname
+_TIMES = equipment_running_times.fullname
+_TEXTS = ("company_code", "point", "equipment_description", "object_number")
 _DAY = "date, cumulative_hours, running_hours, days_covered, source, date_time, warnings"
 
 _LOAD = sa.text(f"""
@@ -41,38 +45,13 @@ _LOAD = sa.text(f"""
     ) AS days
 """)
 
-_WRITE = sa.text(f"""
-    INSERT INTO {_TIMES} AS stored (
-        equipment_id, plant_id, point, date, date_time, running_hours, cumulative_hours, days_covered, company_code,
-        equipment_description, object_number, warnings, source
-    )
-    SELECT machine.id, machine.plant_id, machine.point, new.date, new.read_at, new.running_hours, new.cumulative_hours,
-           new.days_covered, machine.company_code, machine.equipment_description, machine.object_number, new.warnings, new.source
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS new (
-        equipment_id bigint, date date, read_at timestamptz, running_hours numeric, cumulative_hours numeric,
-        days_covered smallint, warnings text[], source text
-    )
-    JOIN {equipment.fullname} AS machine ON machine.id = new.equipment_id
-    ORDER BY machine.id, new.date
-    ON CONFLICT (equipment_id, date) DO UPDATE
-    SET date_time = excluded.date_time, running_hours = excluded.running_hours, cumulative_hours = excluded.cumulative_hours,
-        days_covered = excluded.days_covered, warnings = excluded.warnings, source = excluded.source, updated_at = now()
-    WHERE stored.source <> '{EXTERNAL_API}'
-""")
-
-_FORGET_EVENTS = sa.text(f"""
-    DELETE FROM {_EVENTS} USING unnest(CAST(:ids AS bigint[]), CAST(:days AS date[])) AS gone (equipment_id, date)
-    WHERE {_EVENTS}.equipment_id = gone.equipment_id AND {_EVENTS}.date = gone.date
-""")
-
-_WRITE_EVENTS = sa.text(f"""
-    INSERT INTO {_EVENTS} AS stored (equipment_id, date, kind, counter_before, counter_after, offset_hours)
-    SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
-        AS new (equipment_id bigint, date date, kind text, counter_before numeric, counter_after numeric, offset_hours numeric)
-    ORDER BY 1, 2
-    ON CONFLICT (equipment_id, date) DO UPDATE
-    SET kind = excluded.kind, counter_before = excluded.counter_before, counter_after = excluded.counter_after,
-        offset_hours = excluded.offset_hours
+_MACHINES = sa.text(f"""
+    SELECT e.id, p.plant_code, e.company_code, e.equipment_description, e.object_number, e.point,
+           f.overflow_at, COALESCE(f.is_counting_backwards, false) AS is_counting_backwards
+    FROM {equipment.fullname} e
+    JOIN {plants.fullname} p ON p.id = e.plant_id
+    LEFT JOIN {counter_facts.fullname} f ON f.equipment_id = e.id
+    WHERE e.id = ANY(CAST(:ids AS bigint[]))
 """)
 
 
@@ -81,15 +60,21 @@ class _Machine:
     """The days of one machine during a batch."""
 
     known: KnownEquipment
-    days: dict[date, DayReading]
-    written: dict[date, DayReading] = field(default_factory=dict)
-    events: dict[date, CounterReset | None] = field(default_factory=dict)
+    plant_code: str
+    texts: Mapping[str, str | None]
+    facts: CounterFacts
+    days: dict[date, DayReading] = field(default_factory=dict)
+    changes: dict[date, Change] = field(default_factory=dict)
 
 
 def apply_meter_readings(
     connection: sa.Connection, events: Sequence[tuple[ClaimedEvent, MeterReadingPayload]], known: Mapping[str, KnownEquipment]
 ) -> list[Settlement]:
-    """Apply meter readings, in the order given; the day of a reading is the local day of the machine's plant."""
+    """Apply meter readings, in the order given; the day of a reading is the local day of the machine's plant.
+
+    Its machine is locked, as the syncs do it, and what follows from it is worked out as theirs. A reading whose hours are
+    refused keeps its counter where nothing else is stored for its day, as the one that later readings are compared with.
+    """
     settlements: list[Settlement] = []
     placed: list[tuple[ClaimedEvent, KnownEquipment, DayReading]] = []
     for event, payload in events:
@@ -103,9 +88,10 @@ def apply_meter_readings(
             settlements.append(refused(event, Refusal("reading_date_implausible", message)))
             continue
         placed.append((event, machine, reading))
-    machines = _load(connection, [(machine, reading.day) for _, machine, reading in placed]) if placed else {}
-    settlements += [_place(event, machines[machine.id], reading) for event, machine, reading in placed]
-    _write(connection, machines.values())
+    if placed:
+        machines = _load(connection, [(machine, reading.day) for _, machine, reading in placed])
+        settlements += [_place(event, machines[machine.id], reading) for event, machine, reading in placed]
+        _write(connection, machines.values())
     return settlements
 
 
@@ -122,12 +108,14 @@ def _reading(event: ClaimedEvent, payload: MeterReadingPayload, machine: KnownEq
 
 
 def _place(event: ClaimedEvent, machine: _Machine, reading: DayReading) -> Settlement:
-    placement = place(reading, machine.days, machine.known.time_zone)
+    placement = place(reading, machine.days, machine.known.time_zone, machine.facts)
     if isinstance(placement, Refusal):
+        if placement.rule == EXCEEDS_DAY and reading.cumulative_hours is not None and reading.day not in machine.changes:
+            warnings = (EXCEEDS_DAY,) if reading.running_hours is not None else (EXCEEDS_DAY, HOURS_MISSING)
+            machine.changes[reading.day] = _change(machine, reading, warnings, is_refused=True)
         return refused(event, placement)
     for row in placement.rows:
-        machine.days[row.day] = machine.written[row.day] = row
-    machine.events.update(placement.counter_events)
+        machine.days[row.day] = row
     outcome: dict[str, Any] = {
         "entity": f"equipment:{machine.known.equipment_number}",
         "date": reading.day.isoformat(),
@@ -136,12 +124,38 @@ def _place(event: ClaimedEvent, machine: _Machine, reading: DayReading) -> Settl
     if not placement.rows:
         return Settlement(event, Verdict.IGNORED, outcome)
     stored = placement.rows[0]
+    machine.changes[reading.day] = _change(machine, reading, stored.warnings)
     outcome |= {"running_hours": stored.running_hours, "cumulative_hours": stored.cumulative_hours, "warnings": stored.warnings}
     return Settlement(event, Verdict.APPLIED, outcome)
 
 
+def _change(machine: _Machine, reading: DayReading, warnings: Sequence[str], *, is_refused: bool = False) -> Change:
+    part: dict[str, Any] = {
+        **machine.texts,
+        "running_hours": _number(reading.running_hours),
+        "cumulative_hours": _number(reading.cumulative_hours),
+        "days_covered": 1,
+        "date_time": None if reading.read_at is None else reading.read_at.astimezone(UTC).isoformat(),
+        "warnings": list(warnings),
+    }
+    if is_refused and HOURS_MISSING not in warnings:
+        part["is_refused"] = True
+    return Change({machine.plant_code: part}, is_refused=is_refused, source=reading.source)
+
+
+def _number(value: Decimal | None) -> float | None:
+    return None if value is None else round(float(value), 4)
+
+
 def _load(connection: sa.Connection, wanted: Sequence[tuple[KnownEquipment, date]]) -> dict[int, _Machine]:
-    machines = {machine.id: _Machine(machine, {}) for machine, _ in wanted}
+    known = {machine.id: machine for machine, _ in wanted}
+    lock_machines(connection, known)
+    machines: dict[int, _Machine] = {}
+    for found in connection.execute(_MACHINES, {"ids": list(known)}).mappings():
+        limit = found["overflow_at"]
+        facts = CounterFacts(None if limit is None else float(limit), found["is_counting_backwards"])
+        texts = {name: found[name] for name in _TEXTS}
+        machines[found["id"]] = _Machine(known[found["id"]], found["plant_code"], texts, facts)
     first: dict[int, date] = {}
     last: dict[int, date] = {}
     for machine, day in wanted:
@@ -162,38 +176,7 @@ def _load(connection: sa.Connection, wanted: Sequence[tuple[KnownEquipment, date
 
 
 def _write(connection: sa.Connection, machines: Iterable[_Machine]) -> None:
-    rows = [(machine.known.id, reading) for machine in machines for reading in machine.written.values()]
-    if not rows:
-        return
-    ensure_month_partitions(connection, {reading.day for _, reading in rows})
-    connection.execute(_WRITE, {"rows": orjson.dumps([_row(*row) for row in rows], default=str).decode()})
-    events = [(machine.known.id, day, event) for machine in machines for day, event in machine.events.items()]
-    gone = [(identifier, day) for identifier, day, event in events if event is None]
-    connection.execute(_FORGET_EVENTS, {"ids": [item[0] for item in gone], "days": [item[1] for item in gone]})
-    happened = [_event_row(identifier, event) for identifier, _, event in events if event is not None]
-    if happened:
-        connection.execute(_WRITE_EVENTS, {"rows": orjson.dumps(happened, default=str).decode()})
-
-
-def _row(equipment_id: int, reading: DayReading) -> dict[str, Any]:
-    return {
-        "equipment_id": equipment_id,
-        "date": reading.day,
-        "read_at": reading.read_at,
-        "running_hours": reading.running_hours,
-        "cumulative_hours": reading.cumulative_hours,
-        "days_covered": reading.days_covered,
-        "warnings": list(reading.warnings) or None,
-        "source": reading.source,
-    }
-
-
-def _event_row(equipment_id: int, event: CounterReset) -> dict[str, Any]:
-    return {
-        "equipment_id": equipment_id,
-        "date": event.day,
-        "kind": event.kind,
-        "counter_before": event.counter_before,
-        "counter_after": event.counter_after,
-        "offset_hours": event.offset_hours,
-    }
+    changes = {(machine.known.id, day): change for machine in machines for day, change in machine.changes.items()}
+    if changes:
+        ensure_month_partitions(connection, {day for _, day in changes})
+        work_out_days(connection, changes)

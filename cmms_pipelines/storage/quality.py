@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from cmms_pipelines.storage.tables import (
     api_sync_logs,
     counter_events,
+    counter_facts,
     equipment,
     equipment_running_times,
     plants,
@@ -41,9 +42,10 @@ class Accounts:
 
 
 def accounts_of_run(engine: sa.Engine, sync_type: str, run_id: str) -> Accounts:
-    """Return the books of a run's newest sync of a type."""
+    """Return the books of a run's newest sync of a type; replays of the quarantine have books of their own."""
     logs, slices, kept = api_sync_logs.c, sync_slices.c, sync_rejections.c
-    newest = sa.select(sa.func.max(logs.id)).where(logs.dagster_run_id == run_id, logs.sync_type == sync_type).scalar_subquery()
+    of_run = (logs.dagster_run_id == run_id, logs.sync_type == sync_type, ~logs.scope.has_key("replay"))
+    newest = sa.select(sa.func.max(logs.id)).where(*of_run).scalar_subquery()
     with engine.connect() as connection:
         columns = (logs.records_processed, logs.records_success, logs.records_failed)
         row = connection.execute(sa.select(*columns).where(logs.id == newest)).one_or_none()
@@ -83,8 +85,8 @@ def readings_per_day(engine: sa.Engine, days: Sequence[date]) -> dict[date, int]
 
 
 def unexplained_decreases(engine: sa.Engine) -> int:
-    """Return how many counters of the last weeks of data went back without an event that says so."""
-    table, events = equipment_running_times.c, counter_events.c
+    """Return how many counters of the last weeks of data went back (or up, if they count down) without an event that says so."""
+    table, events, facts = equipment_running_times.c, counter_events.c, counter_facts.c
     newest = sa.select(sa.func.max(table.date)).scalar_subquery()
     before = sa.func.lag(table.cumulative_hours).over(partition_by=table.equipment_id, order_by=table.date)
     recent = (
@@ -93,6 +95,8 @@ def unexplained_decreases(engine: sa.Engine) -> int:
         .subquery()
     )
     is_explained = sa.exists().where(events.equipment_id == recent.c.equipment_id, events.date == recent.c.date)
-    statement = sa.select(sa.func.count()).where(recent.c.cumulative_hours < recent.c.before, ~is_explained)
+    is_up = sa.exists().where(facts.equipment_id == recent.c.equipment_id, facts.is_counting_backwards)
+    went_back = sa.case((is_up, recent.c.cumulative_hours > recent.c.before), else_=recent.c.cumulative_hours < recent.c.before)
+    statement = sa.select(sa.func.count()).where(went_back, ~is_explained)
     with engine.connect() as connection:
         return int(connection.scalar(statement) or 0)

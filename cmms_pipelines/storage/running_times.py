@@ -1,202 +1,54 @@
-"""Running hours in the database: the stored neighbours of new readings, one conditional merge, and counter events.
+"""Running hours in the database, whole slices at once: the stored neighbours of new readings, and one conditional merge.
 
-What belongs here: the SQL on `equipment_running_times` and `counter_events`. What does not: deciding whether a reading is
-acceptable (`domain.running_times`).
+What belongs here: the SQL on `equipment_running_times` for many machines at once. What does not: deciding whether a reading is
+acceptable (`domain.running_times`), and days that need care, one by one (`storage.machine_days`).
+
+Most rows are plain: one plant reported the machine once that day, and its row says all there is to know. They are merged by
+one statement, with what the domain worked out from neighbours that were read earlier. Then, under the machines' locks, each
+changed day and the one after it is held against the reading before it once more; the few that come to something else by now,
+and all rows that are not plain, are worked out one by one.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
-from datetime import date
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import sqlalchemy as sa
+from psycopg import sql
 
-from cmms_pipelines.domain.counters import counter_events as find_counter_events
+from cmms_pipelines.domain.machine_days import EXCEEDS_DAY, HOURS_MISSING, SPANS_DAYS, WENT_BACK
+from cmms_pipelines.domain.meter_readings import EXTERNAL_API
 from cmms_pipelines.domain.reports import SyncCounts
-from cmms_pipelines.storage.bulk import stage
-from cmms_pipelines.storage.partitions import ensure_month_partitions
-from cmms_pipelines.storage.tables import counter_events, equipment, equipment_running_times, plants
-
-EXTERNAL_API = "external_api"
+from cmms_pipelines.storage.bulk import read_columns, stage
+from cmms_pipelines.storage.machine_days import Change, MachineDay, lock_machines, work_out_days
+from cmms_pipelines.storage.partitions import ensure_month_partitions, partition_name
+from cmms_pipelines.storage.tables import SCHEMA, counter_events, counter_facts, equipment, equipment_running_times, plants
 
 _STAGED = {
-    "equipment_id": "bigint", "plant_id": "bigint", "plant_code": "text", "date": "date", "date_time": "timestamptz",
-    "point": "text", "description": "text", "running_hours": "numeric(14,4)", "cumulative_hours": "numeric(14,4)",
-    "days_covered": "smallint", "company_code": "text", "equipment_description": "text", "object_number": "text",
-    "api_created_at": "timestamptz", "warnings": "text[]", "readings": "jsonb",
+    "equipment_id": "bigint", "plant_id": "bigint", "date": "date", "date_time": "timestamptz", "point": "text",
+    "description": "text", "running_hours": "numeric(14,4)", "cumulative_hours": "numeric(14,4)", "days_covered": "smallint",
+    "company_code": "text", "equipment_description": "text", "object_number": "text", "api_created_at": "timestamptz",
+    "warnings": "text[]",
 }  # fmt: skip
-_VALUES = [column for column in _STAGED if column not in {"equipment_id", "date", "plant_code"}] + ["source"]
-# of a day that several plants reported, the last reading gives these, and it may be the stored one ...
-_OF_LAST_READING = ["point", "description", "equipment_description", "object_number", "api_created_at"]
-# ... and the parts of all plants these
-_OF_PARTS = ["plant_id", "date_time", "company_code", "running_hours", "cumulative_hours", "days_covered", "warnings"]
-_LAST_FIRST = """(part.value ->> 'date_time')::timestamptz DESC NULLS LAST,
-                        (part.value ->> 'cumulative_hours')::numeric DESC NULLS LAST, part.key COLLATE "C" DESC"""
-MOST_HOURS_A_DAY = 26  # 25 where the clock changes, and an hour of jitter: what the table's constraint allows
-
-_NEIGHBOURS = sa.text(f"""
-    SELECT k.equipment_number, k.date, e.id AS equipment_id, before.date AS previous_date,
-           before.cumulative_hours AS previous_cumulative_hours, others.hours AS other_plants_hours,
-           others.days AS other_plants_days_covered
-    FROM staged_keys k
-    JOIN {equipment.fullname} e USING (equipment_number)
-    LEFT JOIN LATERAL (
-        SELECT r.date, r.cumulative_hours
-        FROM {equipment_running_times.fullname} r
-        WHERE r.equipment_id = e.id AND r.date < k.date AND r.cumulative_hours IS NOT NULL
-        ORDER BY r.date DESC LIMIT 1
-    ) before ON true
-    LEFT JOIN LATERAL (
-        SELECT sum((part.value ->> 'running_hours')::numeric) AS hours, max((part.value ->> 'days_covered')::int) AS days
-        FROM {equipment_running_times.fullname} t
-        JOIN {plants.fullname} p ON p.id = t.plant_id
-        CROSS JOIN LATERAL jsonb_each(COALESCE(t.readings, jsonb_build_object(p.plant_code, jsonb_build_object(
-            'running_hours', t.running_hours, 'days_covered', t.days_covered)))) part
-        WHERE t.equipment_id = e.id AND t.date = k.date AND t.source = '{EXTERNAL_API}' AND NOT part.key = ANY(:plant_codes)
-    ) others ON true
-""")
-
+_VALUES = [column for column in _STAGED if column not in {"equipment_id", "date"}]
+_PART_TEXTS = ("company_code", "point", "description", "equipment_description", "object_number")
+_SAID = "COALESCE({row}.warnings, ARRAY[]::text[])"
+_TIMES, _EVENTS = equipment_running_times.fullname, counter_events.fullname
 
 _NEIGHBOUR_TYPES: Mapping[Hashable, str] = {
     "equipment_number": "str", "date": "datetime64[s]", "equipment_id": "Int64", "previous_date": "datetime64[s]",
     "previous_cumulative_hours": "float64", "other_plants_hours": "float64", "other_plants_days_covered": "float64",
+    "week_ago_cumulative_hours": "float64", "known_overflow_at": "float64", "known_counting_backwards": "float64",
 }  # fmt: skip
 
-
-def _part(row: str, plant_code: str) -> str:
-    """Return the SQL of what one plant reported, as `domain.running_times` builds it."""
-    return f"""jsonb_build_object({plant_code}, jsonb_build_object(
-        'running_hours', {row}.running_hours, 'cumulative_hours', {row}.cumulative_hours, 'days_covered', {row}.days_covered,
-        'date_time', {row}.date_time, 'company_code', {row}.company_code,
-        'warnings', COALESCE({row}.warnings, ARRAY[]::text[])))"""
-
-
-def _row(alias: str) -> str:
-    return f"({', '.join(f'{alias}.{column}' for column in _VALUES)})"
-
-
-# One row per machine and day. Where another plant's reading of that day is stored, this plant's part is put beside it (or in
-# place of its own earlier one), hours are added up again and the last reading gives the rest. Rows that would not change are
-# left out before ON CONFLICT, which is only the guard against a race: a replay writes nothing.
-_MERGE = sa.text(f"""
-    WITH met AS (
-        SELECT s.*, t.equipment_id IS NULL AS is_new,
-               CASE WHEN t.equipment_id IS NULL OR t.source <> '{EXTERNAL_API}' THEN s.readings
-                    WHEN s.readings IS NULL AND t.readings IS NULL AND t.plant_id = s.plant_id THEN NULL
-                    ELSE COALESCE(t.readings, {_part("t", "tp.plant_code")}) || COALESCE(s.readings, {_part("s", "s.plant_code")})
-               END AS parts
-        FROM staged_running_times s
-        LEFT JOIN {equipment_running_times.fullname} t ON t.equipment_id = s.equipment_id AND t.date = s.date
-        LEFT JOIN {plants.fullname} tp ON tp.id = t.plant_id
-    ), combined AS (
-        SELECT met.equipment_id, met.date, met.is_new, met.parts AS readings, '{EXTERNAL_API}'::text AS source,
-               {", ".join(f"CASE WHEN kept.is_last THEN t.{name} ELSE met.{name} END AS {name}" for name in _OF_LAST_READING)},
-               {", ".join(f"CASE WHEN met.parts IS NULL THEN met.{name} ELSE parts.{name} END AS {name}" for name in _OF_PARTS)}
-        FROM met
-        LEFT JOIN {equipment_running_times.fullname} t ON t.equipment_id = met.equipment_id AND t.date = met.date
-        LEFT JOIN LATERAL (
-            SELECT (array_agg(p.id ORDER BY {_LAST_FIRST}))[1] AS plant_id,
-                   (array_agg(part.key ORDER BY {_LAST_FIRST}))[1] AS last_plant_code,
-                   (array_agg((part.value ->> 'date_time')::timestamptz ORDER BY {_LAST_FIRST}))[1] AS date_time,
-                   (array_agg(part.value ->> 'company_code' ORDER BY {_LAST_FIRST}))[1] AS company_code,
-                   sum((part.value ->> 'running_hours')::numeric)::numeric(14,4) AS running_hours,
-                   (array_agg((part.value ->> 'cumulative_hours')::numeric(14,4) ORDER BY {_LAST_FIRST})
-                    FILTER (WHERE part.value ->> 'cumulative_hours' IS NOT NULL))[1] AS cumulative_hours,
-                   max((part.value ->> 'days_covered')::smallint) AS days_covered,
-                   (SELECT array_agg(DISTINCT rule #>> '{{}}' ORDER BY rule #>> '{{}}')
-                    FROM jsonb_path_query(met.parts, '$.*.warnings[*]') rule) AS warnings
-            FROM jsonb_each(met.parts) part
-            JOIN {plants.fullname} p ON p.plant_code = part.key
-        ) parts ON met.parts IS NOT NULL
-        LEFT JOIN LATERAL (
-            SELECT NOT met.is_new AND parts.last_plant_code <> met.plant_code
-                   AND NOT COALESCE(met.readings ? parts.last_plant_code, false) AS is_last
-        ) kept ON met.parts IS NOT NULL
-    ), changes AS MATERIALIZED (
-        SELECT c.*
-        FROM combined c
-        LEFT JOIN {equipment_running_times.fullname} t ON t.equipment_id = c.equipment_id AND t.date = c.date
-        WHERE t.equipment_id IS NULL OR {_row("t")} IS DISTINCT FROM {_row("c")}
-    ), written AS (
-        INSERT INTO {equipment_running_times.fullname} AS t (equipment_id, date, {", ".join(_VALUES)})
-        SELECT equipment_id, date, {", ".join(_VALUES)} FROM changes ORDER BY equipment_id, date
-        ON CONFLICT (equipment_id, date) DO UPDATE
-        SET {", ".join(f"{column} = excluded.{column}" for column in _VALUES)}, updated_at = now()
-        WHERE {_row("t")} IS DISTINCT FROM {_row("excluded")}
-    )
-    SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new) FROM changes
-""")
-
-# A late reading halves the difference that the reading after it was given: that one's hours are computed again. What the
-# source itself said is left alone, and so is a day of several plants, whose hours are a sum.
-_REFRESH_DIFFERENCES = sa.text(f"""
-    WITH judged AS (
-        SELECT t.equipment_id, t.date, difference.days,
-               CASE WHEN difference.hours BETWEEN 0 AND {MOST_HOURS_A_DAY} * difference.days THEN difference.hours END AS hours,
-               (SELECT array_agg(rule ORDER BY rule) FROM (
-                    SELECT unnest(t.warnings)
-                    EXCEPT SELECT unnest(ARRAY['counter_went_back', 'reading_spans_days', 'running_hours_exceed_day'])
-                    UNION SELECT 'counter_went_back' WHERE difference.hours < 0
-                    UNION SELECT 'reading_spans_days' WHERE difference.days > 1
-                    UNION SELECT 'running_hours_exceed_day' WHERE difference.hours > {MOST_HOURS_A_DAY} * difference.days
-               ) said (rule)) AS warnings
-        FROM staged_around near
-        CROSS JOIN LATERAL (
-            SELECT * FROM {equipment_running_times.fullname} r
-            WHERE r.equipment_id = near.equipment_id AND r.date = near.date
-              AND 'running_hours_missing' = ANY(r.warnings) AND r.readings IS NULL
-            OFFSET 0  -- one look into the index for each row: a new month has no statistics, and plans on it go astray
-        ) t
-        JOIN LATERAL (
-            SELECT t.cumulative_hours - r.cumulative_hours AS hours, LEAST(t.date - r.date, 32767)::smallint AS days
-            FROM {equipment_running_times.fullname} r
-            WHERE r.equipment_id = t.equipment_id AND r.date < t.date AND r.cumulative_hours IS NOT NULL
-            ORDER BY r.date DESC LIMIT 1
-        ) difference ON true
-        WHERE NOT EXISTS (SELECT FROM staged_running_times s WHERE (s.equipment_id, s.date) = (t.equipment_id, t.date))
-    )
-    UPDATE {equipment_running_times.fullname} t
-    SET running_hours = judged.hours, days_covered = judged.days, warnings = judged.warnings, updated_at = now()
-    FROM judged
-    WHERE (t.equipment_id, t.date) = (judged.equipment_id, judged.date)
-      AND (t.running_hours, t.days_covered, t.warnings) IS DISTINCT FROM (judged.hours, judged.days, judged.warnings)
-""")
-
-# the readings before, of and after the staged days: a late reading changes what the next one is compared with
-_AROUND = sa.text(f"""
-    SELECT DISTINCT near.equipment_id, near.date, near.cumulative_hours
-    FROM staged_running_times s
-    JOIN LATERAL (
-        (SELECT r.equipment_id, r.date, r.cumulative_hours FROM {equipment_running_times.fullname} r
-         WHERE r.equipment_id = s.equipment_id AND r.date < s.date AND r.cumulative_hours IS NOT NULL
-         ORDER BY r.date DESC LIMIT 1)
-        UNION ALL
-        (SELECT r.equipment_id, r.date, r.cumulative_hours FROM {equipment_running_times.fullname} r
-         WHERE r.equipment_id = s.equipment_id AND r.date >= s.date AND r.cumulative_hours IS NOT NULL
-         ORDER BY r.date LIMIT 2)
-    ) near ON true
-""")
-
-# Two writers of one machine's day would each see the day without the other's part, and the later one would overwrite it.
-_LOCK_DAY = sa.text(f"SELECT pg_advisory_xact_lock(hashtext('{equipment_running_times.fullname}'), :day - DATE '1970-01-01')")
-
-_STAGED_EVENTS = {
-    "equipment_id": "bigint", "date": "date", "kind": "text", "counter_before": "numeric(14,4)", "counter_after": "numeric(14,4)",
-    "offset_hours": "numeric(14,4)",
+_FOUND = {
+    "position": "bigint", "equipment_id": "bigint", "previous_date": "date", "previous_cumulative_hours": "float8",
+    "other_plants_hours": "float8", "other_plants_days_covered": "float8", "week_ago_cumulative_hours": "float8",
+    "known_overflow_at": "float8", "known_counting_backwards": "float8",
 }  # fmt: skip
-_FORGET_EVENTS = sa.text(f"""
-    DELETE FROM {counter_events.fullname} old USING staged_around near
-    WHERE old.equipment_id = near.equipment_id AND old.date = near.date AND near.has_reading_before
-      AND NOT EXISTS (SELECT FROM staged_counter_events new WHERE new.equipment_id = old.equipment_id AND new.date = old.date)
-""")
-_KEEP_EVENTS = sa.text(f"""
-    INSERT INTO {counter_events.fullname} AS old ({", ".join(_STAGED_EVENTS)})
-    SELECT {", ".join(_STAGED_EVENTS)} FROM staged_counter_events
-    ON CONFLICT (equipment_id, date) DO UPDATE
-    SET kind = excluded.kind, counter_before = excluded.counter_before, counter_after = excluded.counter_after,
-        offset_hours = excluded.offset_hours
-    WHERE (old.kind, old.counter_before, old.counter_after) IS DISTINCT FROM
-          (excluded.kind, excluded.counter_before, excluded.counter_after)
-""")
 
 
 def read_neighbours(connection: sa.Connection, keys: pd.DataFrame, plant_codes: Sequence[str]) -> pd.DataFrame:
@@ -208,46 +60,377 @@ def read_neighbours(connection: sa.Connection, keys: pd.DataFrame, plant_codes: 
         plant_codes: whose readings of those days are about to be replaced.
 
     Returns:
-        equipment_number, date, equipment_id, previous_date, previous_cumulative_hours, other_plants_hours (hours),
-        other_plants_days_covered, for those keys whose equipment exists.
+        equipment_number, date, equipment_id, previous_date, previous_cumulative_hours, other_plants_hours (hours that other
+        plants stated), other_plants_days_covered, week_ago_cumulative_hours, known_overflow_at, known_counting_backwards
+        (1.0 where it is so), for those keys whose equipment exists.
     """
-    stage(connection, "staged_keys", {"equipment_number": "text", "date": "date"}, keys)
-    rows = connection.execute(_NEIGHBOURS, {"plant_codes": list(plant_codes)}).all()
-    return pd.DataFrame(rows, columns=list(_NEIGHBOUR_TYPES)).astype(_NEIGHBOUR_TYPES)
+    if keys.empty:
+        return pd.DataFrame({name: pd.Series(dtype=str(kind)) for name, kind in _NEIGHBOUR_TYPES.items()})
+    numbered = keys.loc[:, ["equipment_number", "date"]].assign(position=np.arange(len(keys)))
+    stage(connection, "staged_keys", {"position": "integer", "equipment_number": "text", "date": "date"}, numbered)
+    first, last = _first_and_last(keys["date"])
+    is_bulk = _is_bulk(connection, first, last, len(keys))
+    with _set_based(connection, is_bulk=is_bulk):
+        found = read_columns(connection, _neighbours(first, last, plant_codes, is_bulk=is_bulk), _FOUND)
+    position = found.pop("position")
+    asked = keys.take(position).reset_index(drop=True)
+    columns = {"equipment_number": asked["equipment_number"], "date": asked["date"], **found}
+    return pd.DataFrame(columns).astype(_NEIGHBOUR_TYPES)
 
 
-def write(connection: sa.Connection, rows: pd.DataFrame) -> SyncCounts:
-    """Merge readings into the table and bring the counter events around them up to date.
+def _neighbours(first: date, last: date, plant_codes: Sequence[str], *, is_bulk: bool) -> sql.Composed:
+    codes = sql.Literal(list(plant_codes))
+    return sql.SQL(
+        f"""
+        SELECT k.position, e.id AS equipment_id, {_BEFORE_COLUMNS},
+               CASE WHEN of_day.readings IS NOT NULL THEN others.hours
+                    WHEN NOT '{HOURS_MISSING}' = ANY({_SAID.format(row="of_day")}) THEN of_day.running_hours
+               END::float8 AS other_plants_hours,
+               CASE WHEN of_day.readings IS NOT NULL THEN others.days ELSE of_day.days_covered END AS other_plants_days_covered,
+               week_ago.cumulative_hours::float8 AS week_ago_cumulative_hours, f.overflow_at::float8 AS known_overflow_at,
+               f.is_counting_backwards::int AS known_counting_backwards
+        FROM staged_keys k
+        JOIN {equipment.fullname} e USING (equipment_number)
+        {_before("e.id", "k.date", first, last, is_bulk=is_bulk)}
+        {_on_day("week_ago", "e.id", "k.date - 7", first - _WEEK, last - _WEEK, is_bulk=is_bulk)}
+        {_on_day("of_day", "e.id", "k.date", first, last, is_bulk=is_bulk, condition=_OF_OTHERS)}
+        LEFT JOIN LATERAL (
+            SELECT sum(COALESCE(part.value ->> 'stated_hours', part.value ->> 'running_hours')::float8) FILTER (
+                       WHERE NOT COALESCE(part.value -> 'warnings' ? '{HOURS_MISSING}', false)) AS hours,
+                   max((part.value ->> 'days_covered')::int) AS days
+            FROM jsonb_each(of_day.readings) part WHERE NOT part.key = ANY({{codes}})
+        ) others ON of_day.readings IS NOT NULL
+        LEFT JOIN {counter_facts.fullname} f ON f.equipment_id = e.id
+        """
+    ).format(codes=codes)
+
+
+_WEEK = timedelta(days=7)
+_OF_OTHERS = f"""source = '{EXTERNAL_API}' AND (readings IS NOT NULL OR NOT plant_id IN (
+    SELECT id FROM {plants.fullname} WHERE plant_code = ANY({{codes}})))"""
+_BEFORE_COLUMNS = """COALESCE(day_before.date, before.date) AS previous_date,
+    COALESCE(day_before.cumulative_hours, before.cumulative_hours)::float8 AS previous_cumulative_hours"""
+
+
+def _on_day(
+    alias: str,
+    identifier: str,
+    day: str,
+    first: date,
+    last: date,
+    *,
+    is_bulk: bool,
+    condition: str = "cumulative_hours IS NOT NULL",
+) -> str:
+    """Return the join of a machine's row of one day: by hash for many machines, else by one look into the index for each."""
+    at_key = f"r.equipment_id = {identifier} AND r.date = {day}"
+    if not is_bulk:
+        return f"LEFT JOIN LATERAL (SELECT * FROM {_TIMES} r WHERE {at_key} AND {condition} OFFSET 0) {alias} ON true"
+    return f"""LEFT JOIN (
+        SELECT * FROM {_TIMES} WHERE date BETWEEN DATE '{first}' AND DATE '{last}' AND {condition}
+    ) {alias} ON {at_key.replace("r.", f"{alias}.")}"""
+
+
+def _before(identifier: str, day: str, first: date, last: date, *, is_bulk: bool) -> str:
+    """Return the joins of the last counter before a day: of the day before, which is the rule, else the newest one before."""
+    yesterday = timedelta(days=1)
+    day_before = _on_day("day_before", identifier, f"{day} - 1", first - yesterday, last - yesterday, is_bulk=is_bulk)
+    return f"""{day_before}
+        LEFT JOIN LATERAL (
+            SELECT r.date, r.cumulative_hours FROM {_TIMES} r
+            WHERE day_before.equipment_id IS NULL AND r.equipment_id = {identifier} AND r.date < {day} - 1
+              AND r.cumulative_hours IS NOT NULL
+            ORDER BY r.date DESC LIMIT 1
+        ) before ON true"""
+
+
+def write(connection: sa.Connection, rows: pd.DataFrame, refused_counters: pd.DataFrame | None = None) -> SyncCounts:
+    """Merge readings into the table, and work out again what follows from what changed.
+
+    A row that equals the stored one is not written. A day that another plant has reported as well becomes the sum of both.
 
     Args:
-        connection: inside a transaction; writers of one day wait for one another, in the order of the days.
-        rows: see `domain.running_times.fold`.
+        connection: inside a transaction; writers of one machine wait for one another (see `machine_days.lock_machines`).
+        rows: see `domain.folding.fold`.
+        refused_counters: see `domain.running_times.JudgedReadings`; kept, and not counted.
+
+    Returns:
+        inserted, updated and unchanged, which add up to the rows.
     """
-    if rows.empty:
-        return SyncCounts()
-    days: list[date] = sorted(pd.Timestamp(day).date() for day in rows["date"].unique())
-    for day in days:
-        connection.execute(_LOCK_DAY, {"day": day})
-    ensure_month_partitions(connection, days)
-    stage(connection, "staged_running_times", _STAGED, rows)
-    inserted, updated = (int(count) for count in connection.execute(_MERGE).one())
-    if inserted or updated:
-        _refresh_following(connection)
-    return SyncCounts(inserted=inserted, updated=updated, unchanged=len(rows) - inserted - updated)
+    care = _changes(rows.loc[rows["readings"].notna()])
+    kept = _refused(refused_counters)
+    plain = rows.loc[rows["readings"].isna()]
+    ensure_month_partitions(connection, sorted({*_days(rows), *(day for _, day in kept)}))
+    locked = [identifier for identifier, _ in [*care, *kept]]
+    counts, changed = _write_plain(connection, plain, locked) if len(plain) else (SyncCounts(), {})
+    if len(plain) == counts.unchanged:
+        lock_machines(connection, locked)
+    care |= {key: change for key, change in changed.items() if key not in care}
+    for key in _learn_facts(connection, rows):
+        care.setdefault(key, None)
+    counts.add(work_out_days(connection, care))
+    work_out_days(connection, kept)
+    return counts
 
 
-def _refresh_following(connection: sa.Connection) -> None:
-    """Find the counter events of the staged days again, and compute those and the difference of the reading after each."""
-    columns = ["equipment_id", "date", "cumulative_hours"]
-    around = pd.DataFrame(connection.execute(_AROUND).all(), columns=columns)
-    if around.empty:
-        return
-    around = around.astype({"equipment_id": "int64", "date": "datetime64[s]", "cumulative_hours": "float64"})
-    events = find_counter_events(around)
-    around = around.sort_values(["equipment_id", "date"])
-    around["has_reading_before"] = around["equipment_id"].duplicated()
-    stage(connection, "staged_around", {"equipment_id": "bigint", "date": "date", "has_reading_before": "boolean"}, around)
-    stage(connection, "staged_counter_events", _STAGED_EVENTS, events)
-    connection.execute(_REFRESH_DIFFERENCES)
-    connection.execute(_FORGET_EVENTS)
-    connection.execute(_KEEP_EVENTS)
+def _write_plain(
+    connection: sa.Connection, plain: pd.DataFrame, locked: Sequence[int]
+) -> tuple[SyncCounts, dict[MachineDay, Change | None]]:
+    """Merge plain rows; return what that was, without the days that need care, and those days.
+
+    Where a row is not what is stored, its machine is locked, together with those that are `locked` for other rows.
+    """
+    first, last = _first_and_last(plain["date"])
+    bounds = {"first": first, "last": last}
+    stage(connection, "staged_running_times", _STAGED, plain)
+    left = _leave_out_equal(connection, first, last, len(plain))
+    if not left:
+        return SyncCounts(unchanged=len(plain)), {}
+    is_bulk = _is_bulk(connection, first, last, left)
+    with _set_based(connection, is_bulk=is_bulk):
+        connection.execute(_LOCK_STAGED, {"ids": list(locked)})
+        shared = [(row.equipment_id, row.date) for row in connection.execute(_TAKE_OUT_SHARED, bounds)]
+        inserted = left - len(shared) - int(connection.scalar(_COUNT_STORED, bounds) or 0)
+        updated = connection.execute(_MERGE).rowcount - inserted
+        differing = [*connection.execute(_differing(first, last, is_bulk=is_bulk))]
+        differing += _following_differing(connection, first, last, is_bulk=is_bulk)
+    changed: dict[MachineDay, Change | None] = {(row.equipment_id, row.date): None for row in differing}
+    changed |= _changes(_of_keys(plain, shared))
+    counts = SyncCounts(inserted=inserted, updated=updated, unchanged=len(plain) - len(shared) - inserted - updated)
+    return counts, changed
+
+
+def _leave_out_equal(connection: sa.Connection, first: date, last: date, count: int) -> int:
+    """Leave staged rows out that say what is stored; return how many are left.
+
+    Without a lock: such a row is as good as written before whoever changes the stored one next.
+    """
+    if not connection.scalar(_IS_ANY_STORED, {"first": first, "last": last}):
+        return count
+    connection.execute(sa.text("DROP TABLE IF EXISTS pg_temp.differing_running_times"))
+    with _set_based(connection, is_bulk=_is_bulk(connection, first, last, count)):
+        kept = connection.execute(
+            sa.text(f"""
+                CREATE TEMPORARY TABLE differing_running_times ON COMMIT DROP AS
+                SELECT s.* FROM staged_running_times s
+                LEFT JOIN {_TIMES} t ON t.equipment_id = s.equipment_id AND t.date = s.date
+                                    AND t.date BETWEEN DATE '{first}' AND DATE '{last}'
+                WHERE t.equipment_id IS NULL OR t.source <> '{EXTERNAL_API}' OR t.readings IS NOT NULL OR {_DIFFERS}
+            """)
+        ).rowcount
+    connection.execute(sa.text("DROP TABLE pg_temp.staged_running_times"))
+    connection.execute(sa.text("ALTER TABLE pg_temp.differing_running_times RENAME TO staged_running_times"))
+    return kept
+
+
+_AT_STAGED = "t.equipment_id = s.equipment_id AND t.date = s.date AND t.date BETWEEN CAST(:first AS date) AND CAST(:last AS date)"
+_DIFFERS = " OR ".join(f"t.{name} IS DISTINCT FROM s.{name}" for name in _VALUES)
+
+_IS_ANY_STORED = sa.text(f"""
+    SELECT EXISTS (
+        SELECT FROM {plants.fullname} p
+        CROSS JOIN LATERAL (
+            SELECT t.date FROM {_TIMES} t
+            WHERE t.plant_id = p.id AND t.date BETWEEN CAST(:first AS date) AND CAST(:last AS date) ORDER BY t.date LIMIT 1
+        ) stored
+    )
+""")
+
+_LOCK_STAGED = sa.text(f"""
+    SELECT count(*) FROM (
+        SELECT FROM {equipment.fullname}
+        WHERE id IN (SELECT equipment_id FROM staged_running_times UNION ALL SELECT unnest(CAST(:ids AS bigint[])))
+        ORDER BY equipment_number FOR NO KEY UPDATE
+    ) locked
+""")
+
+# days that another plant has reported too are no longer plain
+_TAKE_OUT_SHARED = sa.text(f"""
+    DELETE FROM staged_running_times s USING {_TIMES} t
+    WHERE {_AT_STAGED} AND t.source = '{EXTERNAL_API}' AND (t.readings IS NOT NULL OR t.plant_id <> s.plant_id)
+    RETURNING s.equipment_id, s.date
+""")
+
+_MERGE = sa.text(f"""
+    INSERT INTO {_TIMES} AS t (equipment_id, date, {", ".join(_VALUES)}, source)
+    SELECT equipment_id, date, {", ".join(_VALUES)}, '{EXTERNAL_API}' FROM staged_running_times ORDER BY equipment_id, date
+    ON CONFLICT (equipment_id, date) DO UPDATE
+    SET {", ".join(f"{name} = excluded.{name}" for name in [*_VALUES, "source", "readings"])}, updated_at = now()
+    WHERE ({", ".join(f"t.{name}" for name in _VALUES)}, t.source, t.readings) IS DISTINCT FROM
+          ({", ".join(f"excluded.{name}" for name in _VALUES)}, excluded.source, excluded.readings)
+""")
+_COUNT_STORED = sa.text(f"SELECT count(*) FROM staged_running_times s JOIN {_TIMES} t ON {_AT_STAGED}")
+
+_NEWEST = sa.text(f"""
+    SELECT max(newest.date) FROM {plants.fullname} p
+    CROSS JOIN LATERAL (
+        SELECT t.date FROM {_TIMES} t WHERE t.plant_id = p.id AND t.date > CAST(:first AS date) ORDER BY t.date DESC LIMIT 1
+    ) newest
+""")
+
+_LEARN = sa.text(f"""
+    INSERT INTO {counter_facts.fullname} AS f (equipment_id, overflow_at, is_counting_backwards)
+    SELECT equipment_id, max(overflow_at), bool_or(is_counting_backwards) FROM staged_facts
+    GROUP BY equipment_id ORDER BY equipment_id
+    ON CONFLICT (equipment_id) DO UPDATE
+    SET overflow_at = GREATEST(f.overflow_at, excluded.overflow_at),
+        is_counting_backwards = f.is_counting_backwards OR excluded.is_counting_backwards, updated_at = now()
+    WHERE (f.overflow_at, f.is_counting_backwards) IS DISTINCT FROM
+          (GREATEST(f.overflow_at, excluded.overflow_at), f.is_counting_backwards OR excluded.is_counting_backwards)
+    RETURNING equipment_id, is_counting_backwards
+""")
+
+# a limit explains decreases, a counter that counts backwards changes every difference
+_AFFECTED = sa.text(f"""
+    SELECT equipment_id, date FROM {_EVENTS} WHERE equipment_id = ANY(CAST(:learned AS bigint[]))
+    UNION
+    SELECT equipment_id, date FROM {_TIMES}
+    WHERE equipment_id = ANY(CAST(:backwards AS bigint[])) AND (cumulative_hours IS NOT NULL OR readings IS NOT NULL)
+""")
+
+
+def _differing(first: date, last: date, *, is_bulk: bool) -> sa.TextClause:
+    """Return the query of merged rows that come to something else beside the reading before them as it is stored now."""
+    return sa.text(f"""
+        SELECT s.equipment_id, s.date
+        FROM (SELECT s.*, {_BEFORE_COLUMNS}
+              FROM staged_running_times s {_before("s.equipment_id", "s.date", first, last, is_bulk=is_bulk)}) s
+        LEFT JOIN {_EVENTS} event ON event.equipment_id = s.equipment_id AND event.date = s.date
+        LEFT JOIN {counter_facts.fullname} f ON f.equipment_id = s.equipment_id
+        WHERE {_differs("s", "s.previous_date", "s.previous_cumulative_hours")}
+    """)
+
+
+def _following_differing(connection: sa.Connection, first: date, last: date, *, is_bulk: bool) -> list[Any]:
+    """Return the days next to merged rows that come to something else beside them."""
+    newest = connection.scalar(_NEWEST, {"first": first})
+    if newest is None:
+        return []
+    tomorrow = timedelta(days=1)
+    has_to_do = "(cumulative_hours IS NOT NULL OR readings IS NOT NULL)"
+    day_after = _on_day(
+        "day_after", "s.equipment_id", "s.date + 1", first + tomorrow, last + tomorrow, is_bulk=is_bulk, condition=has_to_do
+    )
+    columns = "equipment_id, date, running_hours, cumulative_hours, days_covered, warnings, readings"
+    names = columns.split(", ")
+    statement = sa.text(f"""
+        SELECT n.equipment_id, n.date
+        FROM (
+            SELECT {", ".join(f"COALESCE(day_after.{name}, later.{name}) AS {name}" for name in names)},
+                   s.date AS previous_date, s.cumulative_hours AS previous_cumulative_hours
+            FROM staged_running_times s
+            {day_after}
+            LEFT JOIN LATERAL (
+                SELECT {columns} FROM {_TIMES} r
+                WHERE day_after.equipment_id IS NULL AND r.equipment_id = s.equipment_id AND r.date > s.date + 1
+                  AND r.date <= CAST(:newest AS date) AND {has_to_do}
+                ORDER BY r.date LIMIT 1
+            ) later ON true
+        ) n
+        LEFT JOIN {_EVENTS} event ON event.equipment_id = n.equipment_id AND event.date = n.date
+        LEFT JOIN {counter_facts.fullname} f ON f.equipment_id = n.equipment_id
+        WHERE n.equipment_id IS NOT NULL
+          AND (n.readings IS NOT NULL OR n.previous_cumulative_hours IS NULL
+               OR {_differs("n", "n.previous_date", "n.previous_cumulative_hours")})
+    """)
+    return list(connection.execute(statement, {"newest": newest}))
+
+
+def _differs(row: str, previous_date: str, previous_counter: str) -> str:
+    """Return the condition under which a plain row is not what `domain.machine_days` makes of it and the reading before."""
+    said = _SAID.format(row=row)
+    difference = f"{row}.cumulative_hours - {previous_counter}::numeric(14,4)"
+    days = f"CASE WHEN {difference} IS NULL THEN 1 ELSE {row}.date - {previous_date} END"
+    return f"""(
+        event.id IS NOT NULL OR COALESCE(f.is_counting_backwards, false) OR {said} && ARRAY['{WENT_BACK}', '{EXCEEDS_DAY}']
+        OR {difference} < 0
+        OR CASE WHEN '{HOURS_MISSING}' = ANY({said})
+                THEN ({row}.running_hours, {row}.days_covered::int, '{SPANS_DAYS}' = ANY({said})) IS DISTINCT FROM
+                     ({difference}, {days}, {days} > 1)
+                ELSE {row}.days_covered > 1 END
+    )"""
+
+
+def _learn_facts(connection: sa.Connection, rows: pd.DataFrame) -> list[MachineDay]:
+    """Keep what readings say of their counters; return the stored days that come to something else by it."""
+    is_learned = rows["learned_overflow_at"].notna() | rows["is_learned_backwards"]
+    if not is_learned.any():
+        return []
+    learned = rows.loc[is_learned].rename(
+        columns={"learned_overflow_at": "overflow_at", "is_learned_backwards": "is_counting_backwards"}
+    )
+    columns = {"equipment_id": "bigint", "overflow_at": "numeric(14,4)", "is_counting_backwards": "boolean"}
+    stage(connection, "staged_facts", columns, learned)
+    changed = connection.execute(_LEARN).all()
+    backwards = [row.equipment_id for row in changed if row.is_counting_backwards]
+    bound = {"learned": [row.equipment_id for row in changed], "backwards": backwards}
+    return [(row.equipment_id, row.date) for row in connection.execute(_AFFECTED, bound)]
+
+
+def _changes(rows: pd.DataFrame) -> dict[MachineDay, Change | None]:
+    """Return rows as changes of their days, one by one."""
+    return {
+        (int(row["equipment_id"]), row["date"].date()): Change(row["readings"] or {row["plant_code"]: _as_part(row)})
+        for row in rows.to_dict("records")
+    }
+
+
+def _refused(refused_counters: pd.DataFrame | None) -> dict[MachineDay, Change | None]:
+    parts: dict[MachineDay, dict[str, dict[str, Any]]] = {}
+    for row in () if refused_counters is None else refused_counters.to_dict("records"):
+        part = _as_part(row) | ({} if HOURS_MISSING in row["warnings"] else {"is_refused": True})
+        parts.setdefault((int(row["equipment_id"]), row["date"].date()), {})[row["plant_code"]] = part
+    return {key: Change(of_day, is_refused=True) for key, of_day in parts.items()}
+
+
+def _as_part(row: Mapping[Hashable, Any]) -> dict[str, Any]:
+    """Return a plain row as the part of its plant (see `domain.folding.fold`)."""
+    part: dict[str, Any] = {
+        name: None if pd.isna(row[name]) else round(float(row[name]), 4) for name in ("running_hours", "cumulative_hours")
+    }
+    part |= {name: row[name] for name in _PART_TEXTS if isinstance(row[name], str)}
+    for name in ("date_time", "api_created_at"):
+        part[name] = None if pd.isna(row[name]) else row[name].isoformat()
+    warnings = row["warnings"] if isinstance(row["warnings"], list) else []
+    return {"company_code": None, **part, "days_covered": int(row["days_covered"]), "warnings": warnings}
+
+
+def _of_keys(rows: pd.DataFrame, keys: Sequence[MachineDay]) -> pd.DataFrame:
+    if not keys:
+        return rows.iloc[:0]
+    wanted = pd.MultiIndex.from_tuples([(identifier, pd.Timestamp(day)) for identifier, day in keys])
+    return rows.loc[pd.MultiIndex.from_arrays([rows["equipment_id"].astype("int64"), rows["date"]]).isin(wanted)]
+
+
+def _days(rows: pd.DataFrame) -> list[date]:
+    return [pd.Timestamp(day).date() for day in rows["date"].unique()]
+
+
+def _first_and_last(days: pd.Series) -> tuple[date, date]:
+    return days.min().date(), days.max().date()
+
+
+def _is_bulk(connection: sa.Connection, first: date, last: date, count: int) -> bool:
+    """Tell whether reading all of the days' months costs less than a look into the index for each of `count` keys."""
+    if count < _FEWEST_IN_BULK:
+        return False
+    months = {partition_name(day) for day in (first - _WEEK, first, last, last + timedelta(days=1))}
+    names = [f"{SCHEMA}.{name}" for name in sorted(months)]
+    statement = sa.text("SELECT sum(pg_relation_size(to_regclass(name))) FROM unnest(CAST(:names AS text[])) AS month (name)")
+    stored_bytes = connection.scalar(statement, {"names": names}) or 0
+    return count * _BYTES_A_LOOK > stored_bytes
+
+
+_FEWEST_IN_BULK = 1000
+_BYTES_A_LOOK = 16_000  # read in the time of one look into the index, which is about 10 us
+
+
+@contextmanager
+def _set_based(connection: sa.Connection, *, is_bulk: bool) -> Iterator[None]:
+    """Have joins done by hash while the body runs: the planner goes astray on a new month, which has no statistics."""
+    options = {"enable_nestloop": "off", "enable_mergejoin": "off", "jit": "off", "work_mem": "'64MB'"} if is_bulk else {}
+    for option, value in options.items():
+        connection.execute(sa.text(f"SET LOCAL {option} = {value}"))
+    yield
+    for option in options:
+        connection.execute(sa.text(f"SET LOCAL {option} TO DEFAULT"))

@@ -122,7 +122,7 @@ equipment_running_times = sa.Table(
     sa.Column(
         "readings",
         pg.JSONB,
-        comment="what each plant reported, by plant code, when more than one did; their sum is running_hours",
+        comment="what each plant reported, by plant code, when more than one did or the row does not say it all",
     ),
     sa.Column("warnings", pg.ARRAY(sa.Text), comment="ids of the rules that this reading met with severity warning"),
     sa.Column("source", sa.String(100), nullable=False, server_default="external_api"),
@@ -162,6 +162,9 @@ api_sync_logs = sa.Table(
     sa.Column("dagster_run_id", sa.String(64), index=True),
     _at("created_at"),
     _at("updated_at"),
+    sa.Column("slices_total", sa.Integer, comment="of the whole sync, those of earlier attempts included; null until planned"),
+    sa.Column("slices_done", sa.Integer, nullable=False, server_default="0", comment="by this attempt"),
+    sa.Column("activity", sa.Text, comment="what a running sync waits for, if it waits"),
     _one_of("sync_type", SYNC_TYPES),
     _one_of("status", SYNC_STATUSES),
     sa.CheckConstraint("records_processed = records_success + records_failed", name="every_record_accounted_for"),
@@ -199,6 +202,37 @@ sync_slices = sa.Table(
     _at("completed_at"),
     sa.UniqueConstraint("sync_key", "slice_key"),
     _one_of("sync_type", SYNC_TYPES),
+    sa.Index("sync_slices_completed_at_idx", "completed_at", postgresql_using="brin"),
+)
+
+sync_claims = sa.Table(
+    "sync_claims",
+    metadata,
+    sa.Column(
+        "sync_log_id",
+        sa.BigInteger,
+        sa.ForeignKey("cmms.api_sync_logs.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+        comment="counts only while its sync holds the session lock of this number (storage.sync_claims)",
+    ),
+    sa.Column("sync_type", sa.String(30), nullable=False),
+    sa.Column("plant_codes", pg.ARRAY(sa.Text), comment="null: all plants"),
+    sa.Column("first_day", sa.Date, comment="null: not a matter of days"),
+    sa.Column("last_day", sa.Date),
+    _one_of("sync_type", SYNC_TYPES),
+    sa.CheckConstraint("(first_day IS NULL) = (last_day IS NULL)", name="days_are_both_given"),
+)
+
+sync_controls = sa.Table(
+    "sync_controls",
+    metadata,
+    sa.Column("name", sa.String(20), primary_key=True),
+    sa.Column("is_set", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("changed_by", sa.String(200), nullable=False),
+    _at("changed_at"),
+    _one_of("name", ("pause", "stop")),
 )
 
 sync_rejections = sa.Table(
@@ -240,6 +274,15 @@ sync_rejections = sa.Table(
     sa.Index("sync_rejections_equipment_number_idx", "equipment_number", postgresql_where=sa.text("status = 'open'")),
     sa.Index("sync_rejections_plant_code_idx", "plant_code", postgresql_where=sa.text("status = 'open'")),
     sa.Index("sync_rejections_last_seen_at_idx", "last_seen_at"),
+    sa.Index("sync_rejections_open_rule_idx", "sync_type", "rule", "date", postgresql_where=sa.text("status = 'open'")),
+    sa.Index(
+        "sync_rejections_discarded_key_idx",
+        "sync_type",
+        "record_key",
+        "rule",
+        postgresql_where=sa.text("status = 'discarded'"),
+    ),
+    sa.Index("sync_rejections_resolved_at_idx", "resolved_at", postgresql_where=sa.text("status <> 'open'")),
 )
 
 counter_events = sa.Table(
@@ -255,6 +298,16 @@ counter_events = sa.Table(
     _at("detected_at"),
     sa.UniqueConstraint("equipment_id", "date"),
     _one_of("kind", ("reset", "rollover", "replacement")),
+)
+
+counter_facts = sa.Table(
+    "counter_facts",
+    metadata,
+    sa.Column("equipment_id", sa.BigInteger, sa.ForeignKey("cmms.equipment.id"), primary_key=True, autoincrement=False),
+    sa.Column("overflow_at", HOURS, comment="hours at which the counter starts again from 0: the most that a reading named"),
+    sa.Column("is_counting_backwards", sa.Boolean, nullable=False, server_default=sa.false()),
+    _at("updated_at"),
+    sa.CheckConstraint("overflow_at > 0", name="overflow_at_positive"),
 )
 
 api_calls = sa.Table(
@@ -298,6 +351,9 @@ maintenance_event_hooks = sa.Table(
     sa.Column("next_attempt_at", pg.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
     sa.Column("outcome", pg.JSONB, comment="what applying it did, field by field"),
     sa.Column("dagster_run_id", sa.String(64), comment="the run that applied or refused it last"),
+    sa.Column("retries_total", sa.Integer, nullable=False, server_default="0", comment="attempts that failed, over all replays"),
+    sa.Column("replays", sa.Integer, nullable=False, server_default="0", comment="how often an operator put it back"),
+    sa.Column("replayed_at", pg.TIMESTAMP(timezone=True), comment="when last; latency counts from here"),
     sa.UniqueConstraint("cmms_system_id", "dedup_key"),
     _one_of("processing_status", HOOK_STATUSES),
     sa.CheckConstraint("octet_length(body_sha256) = 32", name="body_sha256_length"),
@@ -355,6 +411,36 @@ webhook_secrets = sa.Table(
     _at("expires_at", is_optional=True),
     _at("last_used_at", is_optional=True),
     _at("revoked_at", is_optional=True),
+)
+
+delivery_counts = sa.Table(
+    "delivery_counts",
+    metadata,
+    sa.Column("minute", pg.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("cmms_system_id", sa.String(100), nullable=False),
+    sa.Column("event_type", sa.String(50), nullable=False),
+    sa.Column("outcome", sa.String(20), nullable=False, comment="what the sender was told"),
+    sa.Column("deliveries", sa.BigInteger, nullable=False),
+    sa.PrimaryKeyConstraint("minute", "cmms_system_id", "event_type", "outcome"),
+    _one_of("outcome", ("accepted", "duplicate", "quarantined")),
+    sa.CheckConstraint("deliveries > 0", name="deliveries_positive"),
+)
+
+api_tokens = sa.Table(
+    "api_tokens",
+    metadata,
+    _uuid(),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("role", sa.String(20), nullable=False),
+    sa.Column("token_sha256", sa.LargeBinary, nullable=False, unique=True, comment="of 256 random bits: it needs no salt"),
+    sa.Column("created_by", sa.String(200), nullable=False),
+    _at("created_at"),
+    _at("expires_at", is_optional=True),
+    _at("last_used_at", is_optional=True),
+    _at("revoked_at", is_optional=True),
+    _one_of("role", ("viewer", "operator", "admin")),
+    sa.CheckConstraint("octet_length(token_sha256) = 32", name="token_sha256_length"),
+    sa.Index("api_tokens_name_in_force_key", "name", unique=True, postgresql_where=sa.text("revoked_at IS NULL")),
 )
 
 work_orders = sa.Table(

@@ -66,9 +66,15 @@ def context_of(
     previous: tuple[date, float] | None = None,
     others: tuple[float, int] | None = None,
     requested: Sequence[date] = (DAY,),
+    week_ago: float | None = None,
+    known_limit: float | None = None,
+    **flags: object,
 ) -> pd.DataFrame:
-    """The frame that is judged, where the `known` machines all have the same reading before and the same other plants' part."""
-    frame = running_times_frame(records, ZONES)
+    """The frame that is judged, where the `known` machines all have the same reading before and the same other plants' part.
+
+    `flags` are what other dialects tell of counters, one value for all records or a list of one for each.
+    """
+    frame = running_times_frame(records, ZONES).assign(**flags)
     keys = frame.loc[:, ["equipment_number", "date"]].dropna().drop_duplicates()
     neighbours = keys.loc[keys["equipment_number"].isin(list(known))].assign(
         equipment_id=lambda rows: rows["equipment_number"].map({number: row for row, number in enumerate(known, start=1)}),
@@ -76,6 +82,8 @@ def context_of(
         previous_cumulative_hours=previous[1] if previous else None,
         other_plants_hours=others[0] if others else None,
         other_plants_days_covered=others[1] if others else None,
+        week_ago_cumulative_hours=week_ago,
+        known_overflow_at=known_limit,
     )
     types = {"equipment_id": "Int64", "previous_date": "datetime64[s]", "previous_cumulative_hours": "float64"}
     return with_context(

@@ -2,12 +2,22 @@
 
 from collections.abc import Sequence
 from datetime import date
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from cmms_pipelines.domain.contracts import CONTRACTS, failures_of
+from cmms_pipelines.domain.contracts import (
+    CONTRACTS,
+    FEWEST_FOR_CRITICAL,
+    Tally,
+    critical_failures,
+    failures_of,
+    tally_of,
+)
 from cmms_pipelines.domain.equipment import judge as judge_equipment
 from cmms_pipelines.domain.records import equipment_frame, plants_frame
 from cmms_pipelines.domain.rejections import Rule, Severity
@@ -69,10 +79,21 @@ READINGS_FAILING: dict[str, tuple[Sequence[dict[str, Any]], dict[str, Any]]] = {
     "api_created_at_invalid": ([reading_record(CREATED_AT="yesterday")], {}),
     "api_created_at_missing": ([reading_record(CREATED_AT=None)], {}),
     "equipment_unknown": ([reading_record(EQUNR="N999XX")], {}),
+    "cumulative_hours_implausible": ([reading_record(CNTRR="255111")], {}),
+    "reading_cancelled": ([reading_record(RECDV="85")], {"is_reversed": True}),
+    "counter_replaced": ([reading_record(CNTRR="3")], {"is_replaced": True}),
+    "counter_from_difference": ([reading_record(CNTRR=None)], {"is_difference": True}),
+    "counter_stands_still": (
+        [reading_record(RECDV="0", CNTRR="670")],
+        {"previous": (YESTERDAY, 670.0), "week_ago": 670.0},
+    ),
 }
 # a record without a key cannot be found in the master data either, and a day that is not there is no key
 ALSO = {"date_invalid": ["equipment_number_missing"], "date_missing": ["equipment_number_missing"]}
-WARNINGS = {"running_hours_over_day", "counter_went_back", "reading_spans_days", "running_hours_missing"}
+WARNINGS = {
+    "running_hours_over_day", "counter_went_back", "reading_spans_days", "running_hours_missing", "cumulative_hours_implausible",
+}  # fmt: skip
+INFOS = {"reading_cancelled", "counter_replaced", "counter_from_difference", "counter_stands_still"}
 
 
 def failures(table: str, records: Sequence[dict[str, Any]], world: dict[str, Any]) -> pd.DataFrame:
@@ -104,7 +125,7 @@ def test_every_rule_has_a_record_that_fails_it_and_only_it(table: str, rule: Rul
     assert sorted(found["rule"]) == sorted([rule.id, *ALSO.get(rule.id, [])])
     of_rule = found.loc[found["rule"] == rule.id].iloc[0]
     assert of_rule["row"] == len(records) - 1
-    assert of_rule["severity"] == ("warning" if rule.id in WARNINGS else "error")
+    assert of_rule["severity"] == ("warning" if rule.id in WARNINGS else "info" if rule.id in INFOS else "error")
     assert (of_rule["column"], of_rule["message"]) == (rule.column, rule.message)
 
 
@@ -161,3 +182,51 @@ def test_only_warnings_leave_a_record_in() -> None:
 def test_a_day_that_was_not_asked_for_is_refused_and_one_that_was_is_not() -> None:
     asked = [DAY, YESTERDAY]
     assert failures("running_times", [reading_record(DATE=day.isoformat()) for day in asked], {"requested": asked}).empty
+
+
+def tally(records: Sequence[dict[str, Any]]) -> Tally:
+    frame = context_of(records)
+    return tally_of("running_times", frame, failures_of("running_times", frame))
+
+
+UNREADABLE = [reading_record(DATE="28/Oct/2013", EQUNR=f"N{number}") for number in range(FEWEST_FOR_CRITICAL)]
+
+
+def test_a_plant_of_which_nothing_can_be_read_is_critical_and_says_what_to_do() -> None:
+    [failure] = critical_failures("running_times", tally([*UNREADABLE, reading_record(SWERK="B6JF")]))
+    assert (failure.rule.severity, failure.plant_code, failure.records) == (Severity.CRITICAL, "B6LG", FEWEST_FOR_CRITICAL)
+    assert failure.broken_rule == "date_invalid"
+    assert str(failure).startswith("plant_unreadable: plant B6LG, 20 records, first date_invalid. None of the plant's records")
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [*UNREADABLE, reading_record()],
+        UNREADABLE[1:],
+        [reading_record(RECDV="85")] * FEWEST_FOR_CRITICAL,
+        [reading_record(EQUNR="N999XX")] * FEWEST_FOR_CRITICAL,
+    ],
+    ids=["one can be read", "too few to tell", "wrong but readable", "all unknown"],
+)
+def test_single_bad_records_are_not_critical(records: Sequence[dict[str, Any]]) -> None:
+    assert critical_failures("running_times", tally(records)) == []
+
+
+@given(st.lists(st.integers(0, FEWEST_FOR_CRITICAL), max_size=3))
+@settings(max_examples=10)
+def test_what_is_critical_does_not_depend_on_the_chunks_of_a_slice(cuts: list[int]) -> None:
+    bounds = [0, *sorted(cuts), len(UNREADABLE)]
+    together = Tally()
+    for start, end in pairwise(bounds):
+        together.add(tally(UNREADABLE[start:end]))
+    assert together == tally(UNREADABLE)
+    assert len(critical_failures("running_times", together)) == 1
+
+
+def test_masters_of_a_plant_without_any_number_are_critical() -> None:
+    frame = equipment_frame([master_record(EQUNR="")] * FEWEST_FOR_CRITICAL, ZONES)
+    found = judge_equipment(frame, PLANTS, ()).failures
+    assert [one.broken_rule for one in critical_failures("equipment", tally_of("equipment", frame, found))] == [
+        "equipment_number_missing"
+    ]

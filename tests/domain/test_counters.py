@@ -1,16 +1,23 @@
-"""Counters across days: every decrease has its reason, and a machine's lifetime hours never fall."""
+"""Counters from one reading to the next: every decrease has its reason, and a machine's lifetime hours never fall."""
 
-from datetime import date, timedelta
 from itertools import pairwise
 
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmms_pipelines.domain.counters import CounterChange, CounterEventKind, counter_events, explain_decrease
+from cmms_pipelines.domain.counters import (
+    CounterChange,
+    CounterEventKind,
+    CounterFacts,
+    CounterStep,
+    counter_step,
+    explain_decrease,
+)
 
-DAY = date(2013, 4, 20)
+LIMITED = CounterFacts(overflow_at=10_000)
+BACKWARDS = CounterFacts(is_counting_backwards=True)
+RESET, ROLLOVER, REPLACEMENT = CounterEventKind.RESET, CounterEventKind.ROLLOVER, CounterEventKind.REPLACEMENT
 
 
 @pytest.mark.parametrize(
@@ -39,54 +46,67 @@ def test_a_counter_beyond_its_own_limit_is_a_contradiction() -> None:
         explain_decrease(10001.0, 12.0, overflow_at=10000.0)
 
 
-def readings(counters: dict[int, list[float | None]]) -> pd.DataFrame:
-    rows = [
-        (machine, DAY + timedelta(days=day), counter) for machine, line in counters.items() for day, counter in enumerate(line)
-    ]
-    frame = pd.DataFrame(rows, columns=["equipment_id", "date", "cumulative_hours"])
-    return frame.astype({"equipment_id": "int64", "date": "datetime64[s]", "cumulative_hours": "float64"})
+def change(kind: CounterEventKind, hours: float | None, offset: float) -> CounterStep:
+    return CounterStep(hours, CounterChange(kind, hours, offset))
 
 
-def test_a_counter_that_falls_twice_is_two_events_each_against_the_reading_before() -> None:
-    events = counter_events(readings({1: [21789, 20720, 20743, 20666], 2: [5, 6]}))
-    assert events[["equipment_id", "kind", "counter_before", "counter_after", "offset_hours"]].to_numpy().tolist() == [
-        [1, "reset", 21789, 20720, 1069],
-        [1, "reset", 20743, 20666, 77],
-    ]
-    assert [day.date() for day in events["date"]] == [DAY + timedelta(days=1), DAY + timedelta(days=3)]
-
-
-def test_a_day_without_a_counter_neither_hides_nor_makes_a_decrease() -> None:
-    assert counter_events(readings({1: [100, None, 90]}))["counter_before"].to_list() == [100]
-    assert counter_events(readings({1: [100, None, 110]})).empty
-
-
-def test_machines_are_not_compared_with_one_another() -> None:
-    assert counter_events(readings({1: [100], 2: [50], 3: []})).empty
-
-
-COUNTERS = st.dictionaries(
-    st.integers(1, 4),
-    st.lists(st.one_of(st.none(), st.integers(0, 10**7).map(lambda tenths: tenths / 10)), max_size=12),
-    max_size=4,
+@pytest.mark.parametrize(
+    ("before", "after", "facts", "step"),
+    [
+        (21789, 20720, CounterFacts(), change(RESET, None, 1069)),  # quirk 17
+        (20743, 20666, CounterFacts(), change(RESET, None, 77)),
+        (9998, 12, LIMITED, change(ROLLOVER, 14, 10_000)),  # quirk 18
+        (9000, 12, LIMITED, change(RESET, None, 8988)),  # 1012 hours across the limit do not fit a day
+        (10_500, 12, LIMITED, change(RESET, None, 10_488)),  # it has been beyond its limit before: so that is none
+        (5000, 4990, BACKWARDS, CounterStep(10)),  # quirk 20
+        (4990, 5000, BACKWARDS, change(RESET, None, 10)),
+        (3, 9995, CounterFacts(10_000, is_counting_backwards=True), change(ROLLOVER, 8, 10_000)),
+        (100, 100, CounterFacts(), CounterStep(0)),  # quirk 29
+        (100, 108, LIMITED, CounterStep(8)),
+    ],
 )
+def test_two_counters_tell_the_hours_between_them_or_why_they_do_not(
+    before: float, after: float, facts: CounterFacts, step: CounterStep
+) -> None:
+    assert counter_step(before, after, hours_possible=25, facts=facts) == step
 
 
-@given(COUNTERS)
-def test_lifetime_hours_never_fall(counters: dict[int, list[float | None]]) -> None:
-    stored = readings(counters)
-    events = counter_events(stored)
-    for machine, of_machine in stored.dropna().groupby("equipment_id"):
-        offsets = events.loc[events["equipment_id"] == machine]
-        lifetime = [
-            row.cumulative_hours + offsets.loc[offsets["date"] <= row.date, "offset_hours"].sum()
-            for row in of_machine.itertuples()
-        ]
-        assert all(earlier <= later + 1e-6 for earlier, later in pairwise(lifetime))
+@pytest.mark.parametrize(
+    ("before", "after", "facts", "offset"),
+    [
+        (5000, 0, CounterFacts(), 5000),  # quirk 19
+        (5000, 12, CounterFacts(), 5000),  # the new counter has run these hours
+        (5000, 4000, CounterFacts(), 1000),  # it cannot have run 4000 h in a day: a used one, whose reading is the baseline
+        (5000, 7000, CounterFacts(), -2000),
+        (10, 12, CounterFacts(), 10),
+        (5000, 4000, BACKWARDS, -1000),
+        (9998, 12, LIMITED, 9998),
+    ],
+)
+def test_a_replaced_counter_begins_anew_and_lifetime_hours_go_on(
+    before: float, after: float, facts: CounterFacts, offset: float
+) -> None:
+    step = counter_step(before, after, hours_possible=25, facts=facts, is_replaced=True)
+    assert step == CounterStep(None, CounterChange(REPLACEMENT, None, offset))
 
 
-@given(st.data(), COUNTERS)
-def test_the_order_of_the_rows_does_not_matter(data: st.DataObject, counters: dict[int, list[float | None]]) -> None:
-    stored = readings(counters)
-    shuffled = stored.loc[data.draw(st.permutations(list(stored.index)))]
-    pd.testing.assert_frame_equal(counter_events(shuffled), counter_events(stored))
+COUNTERS = st.lists(st.tuples(st.integers(0, 10**6).map(lambda tenths: tenths / 10), st.booleans()), min_size=1, max_size=12)
+FACTS = st.builds(CounterFacts, st.one_of(st.none(), st.integers(1, 10**5).map(float)), st.booleans())
+
+
+@given(COUNTERS, FACTS, st.sampled_from([25.0, 100.0, 10**6]))
+def test_lifetime_hours_never_fall_and_rise_by_the_hours_that_are_known(
+    counters: list[tuple[float, bool]], facts: CounterFacts, hours_possible: float
+) -> None:
+    first, offset = counters[0][0], 0.0
+    lifetime = [0.0 if facts.is_counting_backwards else first]
+    for (before, _), (after, is_replaced) in pairwise(counters):
+        step = counter_step(before, after, hours_possible=hours_possible, facts=facts, is_replaced=is_replaced)
+        offset += 0.0 if step.event is None else step.event.offset_hours
+        lifetime.append((first - after if facts.is_counting_backwards else after) + offset)
+        rise = lifetime[-1] - lifetime[-2]
+        assert rise >= -1e-6
+        assert rise == pytest.approx(step.running_hours if step.running_hours is not None else rise, abs=1e-6)
+        assert step.running_hours is None or step.running_hours >= 0
+        assert (step.event is None) or (is_replaced or step.event.kind is not REPLACEMENT)
+        assert is_replaced or step.event is None or step.event.kind is RESET or step.running_hours is not None

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cmms_pipelines.domain.machine_days import day_hours
 from cmms_pipelines.domain.quarantine import refused_count
-from cmms_pipelines.domain.running_times import JudgedReadings, day_hours, judge
+from cmms_pipelines.domain.running_times import JudgedReadings, judge
 from tests.domain.samples import context_of, reading_record
 
 NEW_YORK, BERLIN = "America/New_York", "Europe/Berlin"
@@ -72,6 +73,12 @@ def test_two_plants_readings_of_a_day_are_one_row_with_both_parts() -> None:
     row = only_row(readings)
     assert (row["running_hours"], row["cumulative_hours"]) == (pytest.approx(11.1667), 680.1833)
     assert (row["plant_code"], row["company_code"]) == ("B6JF", "ZZ")  # those of the last reading of the day
+    told = {
+        "point": "000000000526",
+        "equipment_description": "AIRBUS A320-232",
+        "object_number": "IEN526JB",
+        "api_created_at": "2013-10-29T00:15:00+00:00",
+    }
     assert row["readings"] == {
         "B6LG": {
             "running_hours": 5.0667,
@@ -80,6 +87,7 @@ def test_two_plants_readings_of_a_day_are_one_row_with_both_parts() -> None:
             "date_time": "2013-10-29T00:00:00+00:00",
             "company_code": "B6",
             "warnings": [],
+            **told,
         },
         "B6JF": {
             "running_hours": 6.1,
@@ -88,6 +96,7 @@ def test_two_plants_readings_of_a_day_are_one_row_with_both_parts() -> None:
             "date_time": "2013-10-29T03:00:00+00:00",
             "company_code": "ZZ",
             "warnings": [],
+            **told,
         },
     }
     assert readings.records_merged == 1
@@ -253,3 +262,65 @@ def test_received_is_rows_and_merged_and_refused_and_no_hour_is_lost_or_negative
 
 def test_a_page_without_records_has_no_rows() -> None:
     assert judged().rows.empty
+
+
+YESTERDAY = date(2013, 10, 27)
+
+
+@pytest.mark.parametrize(
+    ("record", "previous", "flags", "hours", "counter"),
+    [
+        ({"RECDV": None, "CNTRR": "12"}, 9998.0, {"overflow_at": 10_000.0}, 14, 12),  # quirk 18
+        ({"RECDV": None, "CNTRR": "12"}, 9000.0, {"overflow_at": 10_000.0}, None, 12),
+        ({"RECDV": None, "CNTRR": "0"}, 5000.0, {"is_replaced": True}, None, 0),  # quirk 19
+        ({"RECDV": "-5000", "CNTRR": "0"}, 5000.0, {"is_replaced": True}, None, 0),
+        ({"RECDV": None, "CNTRR": "4990"}, 5000.0, {"is_counting_backwards": True}, 10, 4990),  # quirk 20
+        ({"RECDV": "8", "CNTRR": None}, 5000.0, {"is_difference": True}, 8, 5008),  # quirk 21
+        ({"RECDV": "8", "CNTRR": None}, 5000.0, {"is_difference": True, "is_counting_backwards": True}, 8, 4992),
+        ({"RECDV": "8", "CNTRR": "5007.9"}, 5000.0, {"is_difference": True}, 8, 5007.9),
+        ({"RECDV": "8", "CNTRR": None}, 9995.0, {"is_difference": True, "overflow_at": 10_000.0}, 8, 3),
+    ],
+)
+def test_what_other_dialects_tell_of_a_counter_is_believed(
+    record: dict[str, Any], previous: float, flags: dict[str, Any], hours: float | None, counter: float
+) -> None:
+    row = only_row(judged(reading_record(**record), previous=(YESTERDAY, previous), **flags))
+    assert (row["running_hours"], row["cumulative_hours"]) == (hours, counter)
+
+
+def test_what_is_known_of_a_counter_holds_where_a_reading_does_not_tell_it() -> None:
+    context = context_of([reading_record(RECDV=None, CNTRR="12")], previous=(YESTERDAY, 9998.0), known_limit=10_000.0)
+    row = only_row(judge(context))
+    assert (row["running_hours"], row["learned_overflow_at"]) == (14, None)
+
+
+def test_a_cancelled_document_leaves_nothing_of_its_plant_and_is_counted() -> None:
+    readings = judged(reading_record(RECDV="lots", CNTRR="-3"), is_reversed=True)
+    row = only_row(readings)
+    assert (row["running_hours"], row["cumulative_hours"], row["readings"]) == (None, None, {"B6LG": None})
+    assert (readings.noted_by_rule, readings.records_warned, readings.records_merged) == ({"reading_cancelled": 1}, 0, 0)
+
+
+def test_a_cancelled_document_beside_a_valid_one_of_its_plant_is_merged_into_it() -> None:
+    readings = judged(reading_record(RECDV="5"), reading_record(RECDV="7", ID=2), is_reversed=[False, True])
+    assert (only_row(readings)["running_hours"], readings.records_merged) == (5, 1)
+
+
+def test_a_day_of_two_plants_of_which_one_is_cancelled_says_both() -> None:
+    readings = judged(reading_record(), reading_record(SWERK="B6JF", RECDV="6"), is_reversed=[True, False])
+    row = only_row(readings)
+    assert (row["running_hours"], row["plant_code"], row["readings"]["B6LG"]) == (6, "B6JF", None)
+
+
+def test_the_counter_of_a_reading_whose_hours_are_refused_is_kept_for_the_next_ones() -> None:
+    readings = judged(reading_record(RECDV="85"), reading_record(EQUNR="N2", RECDV="85", CNTRR="lots"), known=["N526JB", "N2"])
+    kept = readings.refused_counters
+    assert kept[["equipment_number", "cumulative_hours"]].to_numpy().tolist() == [["N526JB", 674.0833]]
+    assert kept["running_hours"].isna().all()
+    assert judged(reading_record(RECDV="85"), reading_record(RECDV="5", ID=2)).refused_counters.empty
+
+
+def test_warnings_and_infos_are_counted_by_rule() -> None:
+    records = [reading_record(RECDV="24.5"), reading_record(EQUNR="N2", RECDV="25"), reading_record(EQUNR="N3", CNTRR="3")]
+    readings = judged(*records, known=["N526JB", "N2", "N3"], is_replaced=[False, False, True])
+    assert readings.noted_by_rule == {"running_hours_over_day": 2, "counter_replaced": 1}

@@ -40,6 +40,8 @@ def reason_of(answer: Verified | Refused) -> RefusalReason | None:
 
 def key_for(scheme: SchemeName, secret: str) -> bytes:
     encoded = base64.b64encode(secret.encode()).decode()
+    if scheme is SchemeName.BEARER:
+        return key_of(scheme, f"token-{secret.replace(' ', '-')}-of-this-test")
     return key_of(scheme, f"whsec_{encoded}" if SCHEMES[scheme].has_encoded_secret else secret)
 
 
@@ -119,7 +121,8 @@ class TestEveryScheme:
         key = key_for(scheme, "a secret")
         flipped = BODY[:-1] + bytes([BODY[-1] ^ 1])
         headers = sign(scheme, key, BODY, NOW, "msg_1")
-        assert reason_of(verify(scheme, headers, flipped, [key], now=NOW)) is RefusalReason.WRONG_SIGNATURE
+        expected = None if scheme is SchemeName.BEARER else RefusalReason.WRONG_SIGNATURE  # a token says nothing about a body
+        assert reason_of(verify(scheme, headers, flipped, [key], now=NOW)) is expected
 
     def test_refuses_without_headers(self, scheme: SchemeName) -> None:
         assert reason_of(verify(scheme, {}, BODY, [b"k"], now=NOW)) is RefusalReason.MISSING_HEADER

@@ -17,8 +17,8 @@ DAY = date(2013, 10, 28)
 
 
 def run_sync(database: Database, counts: SyncCounts, *, in_ledger: bool = True, quarantined: int = 0) -> quality.Accounts:
-    log = sync_log.begin(database.engine, "running_times", {}, f"key-{counts}", "run-1")
     with database.engine.begin() as connection:
+        log = sync_log.insert_log(connection, "running_times", {}, f"key-{counts}", "run-1")
         sync_log.add_counts(connection, log, counts)
         if in_ledger:
             sync_log.mark_slice_done(connection, log, "slice", day=DAY, plant_codes=["B6LG"], counts=counts)

@@ -1,0 +1,371 @@
+"""Days of machines that need care, one by one: what is stored, what follows from it, and the days after it.
+
+What belongs here: the locks that writers of readings take, loading a machine's day with the readings beside it, writing what
+`domain.machine_days` works out of them, and going on with the days that this changes. What does not: bulk merges of plain
+rows (`storage.running_times`), and the readings of events as such (`storage.meter_effects`). Without pandas: both use this.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+
+from cmms_pipelines.domain.counters import CounterFacts
+from cmms_pipelines.domain.machine_days import (
+    EXCEEDS_DAY,
+    HOURS_MISSING,
+    WENT_BACK,
+    Before,
+    Outcome,
+    Part,
+    day_hours,
+    work_out,
+)
+from cmms_pipelines.domain.meter_readings import EXTERNAL_API
+from cmms_pipelines.domain.reports import SyncCounts
+from cmms_pipelines.storage.tables import counter_events, counter_facts, equipment, equipment_running_times, plants
+
+_AT_ONCE = 2000
+_TIMES, _EVENTS = equipment_running_times.fullname, counter_events.fullname
+_TEXTS = ("company_code", "point", "description", "equipment_description", "object_number", "api_created_at")
+_HOURS = ("running_hours", "cumulative_hours")
+_VALUES = (
+    "plant_id", "date_time", "point", "description", "running_hours", "cumulative_hours", "days_covered", "company_code",
+    "equipment_description", "object_number", "api_created_at", "warnings", "readings", "source",
+)  # fmt: skip
+
+_MORE_THAN_A_ROW = frozenset({"is_replaced", "is_difference", "is_hours_unstated", "stated_hours"})
+
+MachineDay = tuple[int, date]
+Parts = Mapping[str, Mapping[str, Any] | None]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was reported for a machine's day: parts by plant code, None for one whose readings are all cancelled.
+
+    Of a refused one the counter alone is kept, unless its plant has an accepted reading of the day (quirk 15). One of an
+    event is the whole day, and gives way to the external API.
+    """
+
+    parts: Parts
+    is_refused: bool = False
+    source: str = EXTERNAL_API
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A machine's day as it is stored, and what lies beside it."""
+
+    row: Row | None
+    before: Before | None
+    next_day: date | None
+    facts: CounterFacts
+
+
+_LOCK = sa.text(f"""
+    SELECT count(*) FROM (
+        SELECT FROM {equipment.fullname} WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY equipment_number FOR NO KEY UPDATE
+    ) locked
+""")
+
+# one look into the index for each day and its neighbours: a new month has no statistics, and plans on it go astray
+_LOAD = sa.text(f"""
+    SELECT k.equipment_id AS key_id, k.date AS key_date, t.id AS stored_id, {", ".join(f"t.{name}" for name in _VALUES)},
+           p.plant_code, before.date AS before_date, before.cumulative_hours AS before_counter, after.date AS next_day,
+           f.overflow_at, COALESCE(f.is_counting_backwards, false) AS is_counting_backwards
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:days AS date[])) AS k (equipment_id, date)
+    LEFT JOIN LATERAL (
+        SELECT * FROM {_TIMES} r WHERE r.equipment_id = k.equipment_id AND r.date = k.date OFFSET 0
+    ) t ON true
+    LEFT JOIN {plants.fullname} p ON p.id = t.plant_id
+    LEFT JOIN LATERAL (
+        SELECT r.date, r.cumulative_hours FROM {_TIMES} r
+        WHERE r.equipment_id = k.equipment_id AND r.date < k.date AND r.cumulative_hours IS NOT NULL
+        ORDER BY r.date DESC LIMIT 1
+    ) before ON true
+    LEFT JOIN LATERAL (
+        SELECT r.date FROM {_TIMES} r
+        WHERE r.equipment_id = k.equipment_id AND r.date > k.date AND (r.cumulative_hours IS NOT NULL OR r.readings IS NOT NULL)
+        ORDER BY r.date LIMIT 1
+    ) after ON true
+    LEFT JOIN {counter_facts.fullname} f ON f.equipment_id = k.equipment_id
+""")
+
+_WRITE = sa.text(f"""
+    INSERT INTO {_TIMES} AS t (equipment_id, date, {", ".join(_VALUES)})
+    SELECT equipment_id, date, {", ".join(_VALUES)}
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS new (
+        equipment_id bigint, date date, plant_id bigint, date_time timestamptz, point text, description text,
+        running_hours numeric(14,4), cumulative_hours numeric(14,4), days_covered smallint, company_code text,
+        equipment_description text, object_number text, api_created_at timestamptz, warnings text[], readings jsonb, source text
+    )
+    ORDER BY equipment_id, date
+    ON CONFLICT (equipment_id, date) DO UPDATE
+    SET {", ".join(f"{name} = excluded.{name}" for name in _VALUES)}, updated_at = now()
+""")
+
+_REMOVE = sa.text(f"""
+    DELETE FROM {_TIMES} t USING unnest(CAST(:ids AS bigint[]), CAST(:days AS date[])) AS gone (equipment_id, date)
+    WHERE t.equipment_id = gone.equipment_id AND t.date = gone.date
+      AND t.date BETWEEN CAST(:first AS date) AND CAST(:last AS date)
+""")
+
+_FORGET_EVENTS = sa.text(f"""
+    DELETE FROM {_EVENTS} e USING unnest(CAST(:ids AS bigint[]), CAST(:days AS date[])) AS gone (equipment_id, date)
+    WHERE e.equipment_id = gone.equipment_id AND e.date = gone.date
+""")
+
+_KEEP_EVENTS = sa.text(f"""
+    INSERT INTO {_EVENTS} AS old (equipment_id, date, kind, counter_before, counter_after, offset_hours)
+    SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS new (equipment_id bigint, date date, kind text,
+        counter_before numeric(14,4), counter_after numeric(14,4), offset_hours numeric(14,4))
+    ORDER BY 1, 2
+    ON CONFLICT (equipment_id, date) DO UPDATE
+    SET kind = excluded.kind, counter_before = excluded.counter_before, counter_after = excluded.counter_after,
+        offset_hours = excluded.offset_hours
+    WHERE (old.kind, old.counter_before, old.counter_after, old.offset_hours) IS DISTINCT FROM
+          (excluded.kind, excluded.counter_before, excluded.counter_after, excluded.offset_hours)
+""")
+
+
+def lock_machines(connection: sa.Connection, equipment_ids: Iterable[int]) -> None:
+    """Wait until nobody else writes readings of these machines, and keep others waiting until the transaction ends.
+
+    Two writers of one machine would each work out its days without the other's part. The lock is the machine's row, taken in
+    the order of the numbers, as an equipment sync does; the rows' foreign keys would take a weaker one anyway.
+    """
+    wanted = sorted(set(equipment_ids))
+    if wanted:
+        connection.execute(_LOCK, {"ids": wanted})
+
+
+def work_out_days(connection: sa.Connection, changes: Mapping[MachineDay, Change | None]) -> SyncCounts:
+    """Work out machine-days and whatever follows from them, and write what differs from what is stored.
+
+    Args:
+        connection: inside a transaction that holds the machines' locks; the partitions of the days exist.
+        changes: what was reported; None only works a day out again.
+
+    Returns:
+        inserted, updated and unchanged of those changes that were not refused. A day that a cancellation empties is updated
+        (the row goes), one that had nothing to cancel is unchanged.
+    """
+    zones = _zones(connection)
+    counts = SyncCounts()
+    pending: dict[MachineDay, Change | None] = dict(changes)
+    while pending:
+        now = _earliest_of_each_machine(pending)[:_AT_ONCE]
+        following = _round(connection, {key: pending.pop(key) for key in now}, zones, counts)
+        for key in following:
+            pending.setdefault(key, None)
+    return counts
+
+
+def _earliest_of_each_machine(pending: Iterable[MachineDay]) -> list[MachineDay]:
+    earliest: dict[int, date] = {}
+    for identifier, day in pending:
+        earliest[identifier] = min(day, earliest.get(identifier, day))
+    return sorted(earliest.items())
+
+
+def _round(
+    connection: sa.Connection,
+    changes: Mapping[MachineDay, Change | None],
+    zones: Mapping[str, tuple[int, str]],
+    counts: SyncCounts,
+) -> list[MachineDay]:
+    """Work out one day of each machine; return the days that this changes."""
+    rows: list[Row] = []
+    removed: list[MachineDay] = []
+    without_event: list[MachineDay] = []
+    events: list[Row] = []
+    following: list[MachineDay] = []
+    for key, stored in _load(connection, list(changes)).items():
+        change = changes[key]
+        row, event = _worked_out(key, stored, change, zones)
+        if change is not None and not change.is_refused:
+            counts.inserted += stored.row is None and row is not None
+            counts.updated += stored.row is not None and row != stored.row
+            counts.unchanged += row == stored.row
+        if row is None and stored.row is not None:
+            removed.append(key)
+        elif row is not None and row != stored.row:
+            rows.append({"equipment_id": key[0], "date": key[1], **row})
+        (without_event if event is None else events).append(event or key)  # type: ignore[arg-type]
+        if stored.next_day is not None and _is_felt(row, stored.row):
+            following.append((key[0], stored.next_day))
+    if removed:
+        connection.execute(
+            _REMOVE, {**_arrays(removed), "first": min(day for _, day in removed), "last": max(d for _, d in removed)}
+        )
+    if rows:
+        connection.execute(_WRITE, {"rows": _json(rows)})
+    if without_event:
+        connection.execute(_FORGET_EVENTS, _arrays(without_event))
+    if events:
+        connection.execute(_KEEP_EVENTS, {"rows": _json(events)})
+    return following
+
+
+def _worked_out(
+    key: MachineDay, stored: _Stored, change: Change | None, zones: Mapping[str, tuple[int, str]]
+) -> tuple[Row | None, Row | None]:
+    """Return the row and the counter event that a day comes to; the row itself where nothing changes."""
+    parts, source = _combined(stored.row, change)
+    if not parts:
+        return (None if stored.row is None or stored.row["source"] == EXTERNAL_API else stored.row), None
+    ordered = sorted((_part(code, told) for code, told in parts.items()), key=lambda part: part.order)
+
+    def hours_of(plant_code: str, days: int) -> float:
+        return day_hours(key[1], zones[plant_code][1], days)
+
+    outcome = work_out(ordered, stored.before, key[1], stored.facts, hours_of)
+    row = _row(ordered, outcome, parts, zones, source)
+    if outcome.event is None or stored.before is None:
+        return row, None
+    event = {
+        "equipment_id": key[0],
+        "date": key[1],
+        "kind": outcome.event.kind.value,
+        "counter_before": stored.before.counter,
+        "counter_after": outcome.cumulative_hours,
+        "offset_hours": round(outcome.event.offset_hours, 4),
+    }
+    return row, event
+
+
+def _combined(row: Row | None, change: Change | None) -> tuple[dict[str, Mapping[str, Any]], str]:
+    """Return the parts of a day after a change, and where they come from.
+
+    The external API has authority over events, and its plants' parts stand beside one another. A counter that was only kept
+    gives way to an accepted reading, and takes the place of nothing but another such counter.
+    """
+    stored = {} if row is None else _parts_of(row)
+    told = {} if change is None else {code: part for code, part in change.parts.items() if part is not None}
+    if row is None:
+        return told, EXTERNAL_API if change is None else change.source
+    source = str(row["source"])
+    if change is None:
+        return stored, source
+    if change.is_refused:
+        told = {code: part for code, part in told.items() if code not in stored or EXCEEDS_DAY in stored[code]["warnings"]}
+        return ({**stored, **told}, source) if source == change.source else (stored, source)
+    if change.source != EXTERNAL_API:
+        return (told, change.source) if source != EXTERNAL_API or _is_refused(row) else (stored, source)
+    if source != EXTERNAL_API:
+        return (told, EXTERNAL_API) if told else (stored, source)
+    return {**{code: part for code, part in stored.items() if code not in change.parts}, **told}, EXTERNAL_API
+
+
+def _is_refused(row: Mapping[str, Any]) -> bool:
+    """Tell a row that only keeps the counter of a reading whose hours were refused."""
+    warnings = row["warnings"] or ()
+    return row["running_hours"] is None and EXCEEDS_DAY in warnings and HOURS_MISSING not in warnings and not row.get("readings")
+
+
+def _parts_of(row: Row) -> dict[str, Mapping[str, Any]]:
+    if row["readings"]:
+        return dict(row["readings"])
+    part = {name: row[name] for name in (*_HOURS, "days_covered", "date_time")}
+    part |= {name: row[name] for name in _TEXTS if row[name] is not None or name == "company_code"}
+    part["warnings"] = row["warnings"] or []
+    if _is_refused(row):
+        part["is_refused"] = True
+    return {row["plant_code"]: part}
+
+
+def _part(plant_code: str, told: Mapping[str, Any]) -> Part:
+    warnings = told["warnings"]
+    is_unstated = HOURS_MISSING in warnings or told.get("is_hours_unstated", False)
+    is_unstated = is_unstated or (told["running_hours"] is None and WENT_BACK in warnings)
+    is_difference = told.get("is_difference", False)
+    return Part(
+        plant_code=plant_code,
+        read_at=None if told["date_time"] is None else datetime.fromisoformat(told["date_time"]),
+        running_hours=None if is_unstated else told.get("stated_hours", told["running_hours"]),
+        counter=None if is_difference else told["cumulative_hours"],
+        is_replaced=told.get("is_replaced", False),
+        is_difference=is_difference,
+        is_refused=told.get("is_refused", False),
+        warnings=tuple(warnings),
+    )
+
+
+def _row(
+    ordered: Sequence[Part],
+    outcome: Outcome,
+    parts: Mapping[str, Mapping[str, Any]],
+    zones: Mapping[str, tuple[int, str]],
+    source: str,
+) -> Row:
+    readings: dict[str, Mapping[str, Any]] = {}
+    for number, part in enumerate(ordered):
+        hours, days = outcome.part_hours[number], outcome.part_days[number]
+        told = {name: value for name, value in parts[part.plant_code].items() if name != "stated_hours"}
+        told |= {"running_hours": hours, "days_covered": days, "warnings": list(outcome.part_warnings[number])}
+        if part.is_difference:
+            told["cumulative_hours"] = outcome.cumulative_hours if len(ordered) == 1 else None
+        if part.running_hours is not None and (days > 1 or hours != part.running_hours):
+            told["stated_hours"] = part.running_hours
+        readings[part.plant_code] = told
+    last = readings[ordered[-1].plant_code]
+    is_plain = len(ordered) == 1 and not last.keys() & _MORE_THAN_A_ROW
+    return {
+        "plant_id": zones[ordered[-1].plant_code][0],
+        "plant_code": ordered[-1].plant_code,
+        "date_time": last["date_time"],
+        **{name: last.get(name) for name in _TEXTS},
+        "running_hours": outcome.running_hours,
+        "cumulative_hours": outcome.cumulative_hours,
+        "days_covered": outcome.days_covered,
+        "warnings": list(outcome.warnings) or None,
+        "readings": None if is_plain else readings,
+        "source": source,
+    }
+
+
+def _is_felt(row: Row | None, stored: Row | None) -> bool:
+    """Tell whether the days after a day may come to something else now."""
+    counter = None if row is None else row["cumulative_hours"]
+    counter_before = None if stored is None else stored["cumulative_hours"]
+    return counter is None or counter != counter_before
+
+
+def _load(connection: sa.Connection, keys: Sequence[MachineDay]) -> dict[MachineDay, _Stored]:
+    loaded: dict[MachineDay, _Stored] = {}
+    for found in connection.execute(_LOAD, _arrays(keys)).mappings():
+        before = found["before_counter"]
+        limit = found["overflow_at"]
+        loaded[found["key_id"], found["key_date"]] = _Stored(
+            row=None if found["stored_id"] is None else {name: _plain(found[name]) for name in (*_VALUES, "plant_code")},
+            before=None if before is None else Before(found["before_date"], float(before)),
+            next_day=found["next_day"],
+            facts=CounterFacts(None if limit is None else float(limit), found["is_counting_backwards"]),
+        )
+    return loaded
+
+
+def _plain(value: object) -> object:
+    """Return a value of the database in the form that JSON and `domain.machine_days` have it."""
+    if isinstance(value, Decimal):
+        return float(value)
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _zones(connection: sa.Connection) -> dict[str, tuple[int, str]]:
+    rows = connection.execute(sa.select(plants.c.plant_code, plants.c.id, plants.c.time_zone))
+    return {row.plant_code: (row.id, row.time_zone) for row in rows}
+
+
+def _arrays(keys: Sequence[MachineDay]) -> dict[str, list[Any]]:
+    return {"ids": [identifier for identifier, _ in keys], "days": [day for _, day in keys]}
+
+
+def _json(rows: Sequence[Row]) -> str:
+    return orjson.dumps(rows).decode()

@@ -1,0 +1,79 @@
+"""Many machines at once go another way through the database than few, and end in the same tables."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from cmms_pipelines.domain.reports import SyncCounts
+from cmms_pipelines.storage.tables import equipment, plants
+from tests.conftest import Database
+from tests.storage.readings_world import make_world, reading, sync
+from tests.storage.statements import content
+
+DAY = date(2013, 10, 20)
+MACHINES = 1100  # a few more than what is done as many
+
+
+@pytest.fixture
+def engine(database: Database) -> sa.Engine:
+    make_world(database.engine)
+    with database.engine.begin() as connection:
+        home = connection.scalar(sa.select(plants.c.id).where(plants.c.plant_code == "B6LG"))
+        rows = [{"equipment_number": f"M{number}", "plant_id": home} for number in range(MACHINES)]
+        connection.execute(sa.insert(equipment), rows)
+    return database.engine
+
+
+def of_day(day: int) -> Iterator[dict[str, Any]]:
+    """Counters with gaps, decreases, left-out hours and second plants, each machine with its own."""
+    for number in range(MACHINES):
+        if (number + day) % 7 == 3:
+            continue  # a gap
+        counter = 1000 + number + 8 * day - (500 if number % 11 <= day else 0)
+        hours = None if number % 3 == 0 else 8
+        yield reading("B6LG", DAY + timedelta(days=day), hours, counter, number=f"M{number}")
+        if number % 13 == day:
+            yield reading("B6JF", DAY + timedelta(days=day), 2, counter + 2, hour=20, number=f"M{number}")
+
+
+def in_batches(engine: sa.Engine, days: Sequence[int], size: int) -> SyncCounts:
+    counts = SyncCounts()
+    for day in days:
+        records = list(of_day(day))
+        for start in range(0, len(records), size):
+            counts.add(sync(engine, *records[start : start + size]))
+    return counts
+
+
+def forget(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("TRUNCATE cmms.equipment_running_times, cmms.counter_events"))
+
+
+@pytest.mark.parametrize("days", [[0, 1, 2, 8], [8, 0, 2, 1]], ids=["in order", "late ones"])
+def test_many_at_once_end_as_few_at_a_time(engine: sa.Engine, days: list[int]) -> None:
+    at_once = in_batches(engine, days, 10_000)
+    many = content(engine)
+    replayed = in_batches(engine, days, 10_000)
+    assert (replayed.inserted, replayed.updated, content(engine)) == (0, 0, many)
+    forget(engine)
+    few = in_batches(engine, sorted(days), 700)
+    assert content(engine) == many
+    assert at_once.inserted == len(many) - events_of(engine)
+    assert few.inserted == at_once.inserted
+
+
+def events_of(engine: sa.Engine) -> int:
+    with engine.connect() as connection:
+        return connection.scalar(sa.text("SELECT count(*) FROM cmms.counter_events")) or 0
+
+
+def test_of_many_readings_those_that_changed_are_written_and_no_others(engine: sa.Engine) -> None:
+    in_batches(engine, [0, 1, 2], 10_000)
+    changed = [{**record, "MDTXT": "corrected"} if record["EQUNR"].endswith("7") else record for record in of_day(1)]
+    counts = sync(engine, *changed)
+    assert counts.updated == len({record["EQUNR"] for record in changed if record["EQUNR"].endswith("7")})
+    assert counts.inserted == 0
