@@ -55,22 +55,29 @@ class Settings(BaseSettings):
     api_token: SecretStr | None = None
     api_auth: ApiAuth = ApiAuth.RAW
     api_dialect: ApiDialect = ApiDialect.IMS
+    api_decimal_comma: bool = False
     api_timeout_s: Annotated[float, Field(gt=0)] = 300.0
     api_max_in_flight: Annotated[int, Field(ge=1)] = 4
     api_requests_per_s: Annotated[float, Field(gt=0)] | None = None
     api_plants_per_call: Annotated[int, Field(ge=1)] = 5
     sync_plants_per_slice: Annotated[int, Field(ge=1)] = 50
+    sync_slices_in_flight: Annotated[int, Field(ge=1)] = 2
+    sync_chunk_rows: Annotated[int, Field(ge=100)] = 25_000
 
     plants_file: Path | None = None
     on_unknown_plant: UnknownPlantPolicy = UnknownPlantPolicy.REJECT
     equipment_groups_file: Path | None = None
     time_zone: str = "UTC"
     first_day: date = date(2013, 1, 1)
+    look_back_days: Annotated[int, Field(ge=1, le=366)] = 3
+    backfill_days_per_run: Annotated[int, Field(ge=1)] = 31
     keep_logs_days: Annotated[int, Field(ge=1)] = 90
+    keep_runs_days: Annotated[int, Field(ge=1)] = 30
 
     webhook_host: str = "127.0.0.1"
     webhook_port: Port = 8000
     webhook_max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
+    webhook_trusted_proxies: str | None = None
     dagster_port: Port = 3000
     emulator_port: Port = 8090
 

@@ -22,6 +22,7 @@ from cmms_pipelines.storage import embedded, migrate
 from cmms_pipelines.storage.engine import make_engine
 
 SERVER_VARIABLE = "CMMS_TEST_SERVER_URL"
+KEPT_VARIABLES = {SERVER_VARIABLE, "CMMS_BACKBLAZE_DIR"}
 TEMPLATE = "cmms_template"
 
 hypothesis_settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100)
@@ -38,7 +39,7 @@ class Database:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the server in the controlling process; a server given by the environment is used as it is."""
-    for name in [name for name in os.environ if name.startswith("CMMS_") and name != SERVER_VARIABLE]:
+    for name in [name for name in os.environ if name.startswith("CMMS_") and name not in KEPT_VARIABLES]:
         del os.environ[name]  # the tests say themselves what the environment is
     if hasattr(config, "workerinput") or SERVER_VARIABLE in os.environ:
         return

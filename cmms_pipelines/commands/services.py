@@ -59,27 +59,47 @@ def emulator(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port; 0 for any free one (CMMS_EMULATOR_PORT, 8090).")
     ] = None,
-    dialect: Annotated[str, typer.Option(help="The API that it speaks.")] = "ims",
+    dialect: Annotated[str, typer.Option(help="The API that it speaks: ims, odata_v2 or odata_v4.")] = "ims",
     faults: Annotated[str, typer.Option(help="Disturbances, as `429=0.05,500=0.01,seed=7`.")] = "",
+    *,
     latency_ms: Annotated[float, typer.Option(min=0, help="Milliseconds by which each reply is delayed.")] = 0,
+    page_size: Annotated[int, typer.Option(min=1, help="Rows of a page, in the OData dialects.")] = 1000,
+    traps: Annotated[
+        str, typer.Option(help="Paging traps of the OData dialects: no_filter, plus, quotes, repeat, overlap, deleted.")
+    ] = "",
+    standard: Annotated[
+        bool, typer.Option("--standard", help="Documents of the OData dialects without plant and company, as SAP's own service.")
+    ] = False,
+    counters: Annotated[
+        bool, typer.Option("--counters", help="Let some counters overflow, be replaced, go back, or run backwards.")
+    ] = False,
 ) -> None:
     """Serve the external API over real flight data. Clients must send CMMS_API_TOKEN; without one a token is made and printed."""
     import secrets  # noqa: PLC0415
 
-    from cmms_pipelines.emulator.server import serve  # noqa: PLC0415 - loads pandas and FastAPI
+    from cmms_pipelines.emulator.faults import Faults  # noqa: PLC0415 - loads FastAPI
+    from cmms_pipelines.emulator.odata import Traps  # noqa: PLC0415
+    from cmms_pipelines.emulator.server import create_app, serve  # noqa: PLC0415
 
     settings = read_settings()
     token = settings.api_token.get_secret_value() if settings.api_token else ""
     if not token:
         token = secrets.token_urlsafe(24)
         tell(f"CMMS_API_TOKEN={token}")
+    app = create_app(
+        token,
+        Faults.parse(faults),
+        latency_ms,
+        dialect=dialect,
+        page_size=page_size,
+        traps=Traps.parse(traps),
+        has_counters=counters,
+        is_standard=standard,
+    )
     serve(
         host,
         settings.emulator_port if port is None else port,
-        token=token,
-        faults=faults,
-        latency_ms=latency_ms,
-        dialect=dialect,
+        app,
         on_listening=lambda address: tell(f"the emulator listens on {address}"),
     )
 

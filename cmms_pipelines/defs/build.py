@@ -6,6 +6,7 @@ import dagster as dg
 
 from cmms_pipelines.defs.equipment import definitions as equipment
 from cmms_pipelines.defs.maintenance import definitions as maintenance
+from cmms_pipelines.defs.operations import api_check
 from cmms_pipelines.defs.operations import definitions as operations
 from cmms_pipelines.defs.resources import SourceSystem, Warehouse
 from cmms_pipelines.defs.running_hours import definitions as running_hours
@@ -16,14 +17,15 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
     """Return every definition but the dbt models, which have a code location of their own (`definitions_reporting`).
 
     Args:
-        settings: time zone of schedules and partitions, first day of running hours.
+        settings: time zone of schedules and partitions, first day of running hours, how far back each night looks.
         resource_overrides: by name, `warehouse` and `source_system`.
     """
     return dg.Definitions.merge(
         equipment.build(settings.time_zone),
-        running_hours.build(settings.time_zone, settings.first_day),
+        running_hours.build(settings),
         maintenance.build(),
         operations.build(settings.time_zone),
+        api_check.build(),
         dg.Definitions(
             resources={"warehouse": Warehouse(), "source_system": SourceSystem(), **(resource_overrides or {})},
             executor=dg.in_process_executor,

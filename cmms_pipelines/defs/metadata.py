@@ -3,6 +3,8 @@
 What belongs here: turning reports and tables into Dagster metadata. What does not: computing anything.
 """
 
+import resource
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from cmms_pipelines.domain.reports import SyncCounts
+    from cmms_pipelines.sync.replay import ReplayReport
     from cmms_pipelines.sync.session import SyncSession
 
 OWNERS = ["team:maintenance-data"]
@@ -50,6 +53,7 @@ def counts_metadata(counts: "SyncCounts") -> dict[str, Any]:
         "records_warned": counts.warned,
         "records_refused": counts.refused,
         "refused_by_rule": _rules_table(counts.refused_by_rule),
+        "noted_by_rule": _rules_table(counts.noted_by_rule),
     }
 
 
@@ -62,7 +66,22 @@ def sync_metadata(session: "SyncSession") -> dict[str, Any]:
         "slices_done_earlier": session.slices_skipped,
         "api_requests": len(session.calls),
         "api_retries": sum(call.attempts - 1 for call in session.calls),
+        "peak_memory_mb": _peak_memory_mb(),
     }
+
+
+def replay_metadata(report: "ReplayReport") -> dict[str, Any]:
+    """Return what became of records that had waited in the quarantine for a plant or a machine."""
+    return {
+        "waiting_machines_applied": report.accepted_by_sync["equipment"],
+        "waiting_readings_applied": report.accepted_by_sync["running_times"],
+    }
+
+
+def _peak_memory_mb() -> int:
+    """Return the most memory that this process has had at any time; Linux counts it in kilobytes, macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def _rules_table(refused: Mapping[str, int]) -> dg.TableMetadataValue:

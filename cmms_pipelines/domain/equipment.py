@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from cmms_pipelines.domain.classification import GroupRule, classify
+from cmms_pipelines.domain.classification import GroupRule, classify_all
 from cmms_pipelines.domain.contracts import failures_of
 from cmms_pipelines.domain.rejections import refused_rows
 
@@ -46,7 +46,7 @@ def judge(frame: pd.DataFrame, plants: pd.DataFrame, rules: Sequence[GroupRule])
     failures = failures_of("equipment", context)
     accepted = context.drop(index=refused_rows(failures))
     rows = accepted.loc[~is_repeat.loc[accepted.index]]
-    groups = pd.Series([classify(attributes, rules) for attributes in rows["attributes"]], index=rows.index, dtype="str")
+    groups = pd.Series(classify_all(rows["attributes"], rules), index=rows.index, dtype="str")
     return JudgedEquipment(
         rows=rows.assign(equipment_group=groups).sort_values("equipment_number").reset_index(drop=True),
         failures=failures,

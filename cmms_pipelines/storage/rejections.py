@@ -6,23 +6,40 @@ import pandas as pd
 import sqlalchemy as sa
 
 from cmms_pipelines.storage.bulk import stage
-from cmms_pipelines.storage.tables import sync_rejections
+from cmms_pipelines.storage.tables import api_sync_logs, sync_rejections
 
 _STAGED = {
     "record_key": "text", "rule": "text", "is_primary": "boolean", "severity": "text", "column_name": "text", "value": "text",
     "message": "text", "payload": "json", "plant_code": "text", "equipment_number": "text", "date": "date",
 }  # fmt: skip
 
+# A discarded record that comes again as it was stays discarded. A replay finds records here that did not come again.
 _STORE = sa.text(f"""
+    WITH sync AS (
+        SELECT coalesce((SELECT scope ? 'replay' FROM {api_sync_logs.fullname} WHERE id = :sync_log_id), false) AS is_replay
+    ), discarded AS (
+        UPDATE {sync_rejections.fullname} AS kept
+        SET last_seen_at = now(), times_seen = kept.times_seen + 1, is_primary = again.is_primary, sync_log_id = :sync_log_id
+        FROM staged_rejections again, sync
+        WHERE NOT is_replay AND kept.id = (
+            SELECT max(id) FROM {sync_rejections.fullname} older
+            WHERE older.status = 'discarded' AND older.sync_type = :sync_type AND older.record_key = again.record_key
+              AND older.rule = again.rule AND older.payload::text = again.payload::text)
+        RETURNING kept.record_key, kept.rule
+    )
     INSERT INTO {sync_rejections.fullname} AS kept
         (sync_type, record_key, rule, is_primary, severity, column_name, value, message, payload, plant_code,
          equipment_number, date, sync_log_id)
     SELECT :sync_type, record_key, rule, is_primary, severity, column_name, value, message, payload, plant_code,
            equipment_number, date, :sync_log_id
-    FROM staged_rejections
+    FROM staged_rejections new
+    WHERE NOT EXISTS (SELECT FROM discarded WHERE discarded.record_key = new.record_key AND discarded.rule = new.rule)
     ON CONFLICT (sync_type, record_key, rule) WHERE status = 'open' DO UPDATE SET
-        last_seen_at = now(), times_seen = kept.times_seen + 1, is_primary = excluded.is_primary, severity = excluded.severity,
-        value = excluded.value, message = excluded.message, payload = excluded.payload, sync_log_id = excluded.sync_log_id
+        last_seen_at = CASE WHEN (SELECT is_replay FROM sync) THEN kept.last_seen_at ELSE now() END,
+        times_seen = kept.times_seen + CASE WHEN (SELECT is_replay FROM sync) THEN 0 ELSE 1 END,
+        sync_log_id = CASE WHEN (SELECT is_replay FROM sync) THEN kept.sync_log_id ELSE excluded.sync_log_id END,
+        is_primary = excluded.is_primary, severity = excluded.severity,
+        value = excluded.value, message = excluded.message, payload = excluded.payload
 """)
 
 _CLOSE_ACCEPTED = sa.text(f"""
@@ -43,7 +60,7 @@ _CLOSE_OTHER_RULES = sa.text(f"""
 
 
 def store(connection: sa.Connection, sync_type: str, sync_log_id: int | None, rejected: pd.DataFrame) -> None:
-    """Put failure cases into the quarantine; one that is open already is counted and seen again, not doubled.
+    """Put failure cases into the quarantine; one that is open, or was discarded as it is, is seen again and not doubled.
 
     Args:
         connection: inside the transaction that writes the accepted records of the same slice.
@@ -58,6 +75,14 @@ def store(connection: sa.Connection, sync_type: str, sync_log_id: int | None, re
     actor = {"sync_type": sync_type, "actor": "sync", "reason": "the record came again and meets this rule now"}
     connection.execute(_CLOSE_OTHER_RULES, actor)
     connection.execute(_STORE, {"sync_type": sync_type, "sync_log_id": sync_log_id})
+
+
+def just_stored(connection: sa.Connection) -> list[tuple[str, str, str]]:
+    """Return key, first rule and message of the records that `store` has put away in this transaction."""
+    if connection.scalar(sa.text("SELECT to_regclass('pg_temp.staged_rejections')")) is None:
+        return []
+    rows = connection.execute(sa.text("SELECT record_key, rule, message FROM staged_rejections WHERE is_primary ORDER BY 1"))
+    return [(row.record_key, row.rule, row.message) for row in rows]
 
 
 def close_accepted(connection: sa.Connection, sync_type: str, record_keys: Sequence[str], *, actor: str, reason: str) -> int:

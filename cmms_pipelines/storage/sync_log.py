@@ -3,13 +3,13 @@
 What belongs here: `api_sync_logs`, `sync_slices`, `api_calls`. What does not: what a sync does.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from cmms_pipelines.domain.api_calls import ApiCall
 from cmms_pipelines.domain.reports import SyncCounts, SyncStatus
@@ -44,21 +44,36 @@ class SyncLog:
     run_id: str | None
 
 
-def begin(engine: sa.Engine, sync_type: str, scope: Mapping[str, Any], sync_key: str, run_id: str | None) -> SyncLog:
-    """Open a sync's row with status `running`."""
+def insert_log(connection: sa.Connection, sync_type: str, scope: Mapping[str, Any], sync_key: str, run_id: str | None) -> SyncLog:
+    """Open a sync's row with status `running`; `storage.sync_claims` does it together with the sync's claim."""
     statement = (
         sa.insert(api_sync_logs)
         .values(sync_type=sync_type, scope=dict(scope), dagster_run_id=run_id)
         .returning(api_sync_logs.c.id)
     )
-    with engine.begin() as connection:
-        return SyncLog(connection.execute(statement).scalar_one(), sync_type, sync_key, run_id)
+    return SyncLog(connection.execute(statement).scalar_one(), sync_type, sync_key, run_id)
+
+
+def plan(engine: sa.Engine, log: SyncLog, slices_total: int) -> None:
+    """Say of how many slices the sync consists."""
+    _update(engine, log, slices_total=slices_total)
+
+
+def note_activity(engine: sa.Engine, log: SyncLog, activity: str | None) -> None:
+    """Say what a running sync waits for; None once it goes on."""
+    _update(engine, log, activity=activity)
+
+
+def add_to_scope(engine: sa.Engine, log: SyncLog, values: Mapping[str, Any]) -> None:
+    """Add to what a sync's row says it is about."""
+    _update(engine, log, scope=api_sync_logs.c.scope.op("||")(sa.cast(dict(values), JSONB)))
 
 
 def add_counts(connection: sa.Connection, log: SyncLog, counts: SyncCounts) -> None:
     """Add a slice's figures to the sync's row, in the transaction that wrote the slice: neither is ever without the other."""
     columns = api_sync_logs.c
     sums: dict[str, Any] = {name: columns[name] + getattr(counts, attribute) for name, attribute in _COUNTED.items()}
+    sums["slices_done"] = columns.slices_done + 1
     connection.execute(sa.update(api_sync_logs).where(columns.id == log.id).values(**sums, updated_at=sa.func.now()))
 
 
@@ -66,15 +81,15 @@ def finish(
     engine: sa.Engine, log: SyncLog, status: SyncStatus, *, stage_seconds: Mapping[str, float], error_message: str | None = None
 ) -> None:
     """Close a sync's row."""
-    values = {
-        "status": status.value,
-        "sync_completed_at": sa.func.clock_timestamp(),
-        "updated_at": sa.func.now(),
-        "error_message": error_message,
-        "stage_seconds": {stage: round(seconds, 3) for stage, seconds in stage_seconds.items()},
-    }
-    with engine.begin() as connection:
-        connection.execute(sa.update(api_sync_logs).where(api_sync_logs.c.id == log.id).values(**values))
+    _update(
+        engine,
+        log,
+        status=status.value,
+        sync_completed_at=sa.func.clock_timestamp(),
+        activity=None,
+        error_message=error_message,
+        stage_seconds={stage: round(seconds, 3) for stage, seconds in stage_seconds.items()},
+    )
 
 
 def read(engine: sa.Engine, log_id: int) -> dict[str, Any]:
@@ -83,35 +98,29 @@ def read(engine: sa.Engine, log_id: int) -> dict[str, Any]:
         return dict(connection.execute(sa.select(api_sync_logs).where(api_sync_logs.c.id == log_id)).mappings().one())
 
 
+def read_many(connection: sa.Connection, log_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the rows with these numbers, oldest first."""
+    statement = sa.select(api_sync_logs).where(api_sync_logs.c.id.in_(log_ids)).order_by(api_sync_logs.c.id)
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def newest_finished(connection: sa.Connection) -> list[dict[str, Any]]:
+    """Return the newest finished sync of each type."""
+    table = api_sync_logs.c
+    statement = (
+        sa.select(api_sync_logs)
+        .distinct(table.sync_type)
+        .where(table.status != SyncStatus.RUNNING.value)
+        .order_by(table.sync_type, table.id.desc())
+    )
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
 def read_of_run(engine: sa.Engine, run_id: str) -> list[dict[str, Any]]:
     """Return the rows of a Dagster run's syncs, oldest first."""
     statement = sa.select(api_sync_logs).where(api_sync_logs.c.dagster_run_id == run_id).order_by(api_sync_logs.c.id)
     with engine.connect() as connection:
         return [dict(row) for row in connection.execute(statement).mappings()]
-
-
-def close_abandoned(engine: sa.Engine, live_run_ids: Collection[str]) -> int:
-    """Mark as failed the rows that say `running` although their run is not among `live_run_ids`; return how many.
-
-    A run that was killed cannot close its own row; the next sync does.
-    """
-    statement = (
-        sa.update(api_sync_logs)
-        .where(
-            api_sync_logs.c.status == SyncStatus.RUNNING.value,
-            api_sync_logs.c.dagster_run_id.is_not(None),
-            api_sync_logs.c.dagster_run_id.not_in(list(live_run_ids)),
-        )
-        .values(
-            status=SyncStatus.FAILED.value,
-            sync_completed_at=sa.func.now(),
-            updated_at=sa.func.now(),
-            error_message="The run was killed and could not close its log. What it had done is kept; a retry does the rest.",
-        )
-        .returning(api_sync_logs.c.id)
-    )
-    with engine.begin() as connection:
-        return len(connection.execute(statement).all())
 
 
 def done_slices(engine: sa.Engine, sync_key: str) -> set[str]:
@@ -132,7 +141,10 @@ def mark_slice_done(
         "sync_log_id": log.id,
         "date": day,
         "plant_codes": list(plant_codes),
-        "counts": {name: getattr(counts, attribute) for name, attribute in _COUNTED.items()},
+        "counts": {
+            **{name: getattr(counts, attribute) for name, attribute in _COUNTED.items()},
+            **({"noted_by_rule": dict(counts.noted_by_rule)} if counts.noted_by_rule else {}),
+        },
     }
     statement = insert(sync_slices).values(**values).on_conflict_do_nothing().returning(sync_slices.c.id)
     return connection.execute(statement).first() is not None
@@ -145,3 +157,9 @@ def record_calls(engine: sa.Engine, log: SyncLog, calls: Sequence[ApiCall]) -> N
     rows = [{**asdict(call), "sync_log_id": log.id, "dagster_run_id": log.run_id} for call in calls]
     with engine.begin() as connection:
         connection.execute(sa.insert(api_calls), rows)
+
+
+def _update(engine: sa.Engine, log: SyncLog, **values: Any) -> None:  # noqa: ANN401 - columns have types of all kinds
+    statement = sa.update(api_sync_logs).where(api_sync_logs.c.id == log.id).values(**values, updated_at=sa.func.now())
+    with engine.begin() as connection:
+        connection.execute(statement)

@@ -2,14 +2,16 @@
 
 What belongs here: everything that all syncs share. What does not: what one slice fetches and writes.
 
-A slice is fetched and judged outside a transaction and written inside one, together with its refusals, its figures in the
-log and its line in the ledger. Whatever kills the process in between, a slice is there as a whole or not at all.
+A slice is fetched outside a transaction and written inside one, together with its refusals, its figures in the log and its
+line in the ledger. Whatever kills the process in between, a slice is there as a whole or not at all. Between two
+slices a sync can be paused and stopped; a slice that is being fetched when its sync ends is not written any more.
 """
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -18,16 +20,18 @@ from typing import Any
 
 import sqlalchemy as sa
 import stamina
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from cmms_pipelines.domain.api_calls import ApiCall
-from cmms_pipelines.domain.errors import CmmsError, PermanentError, TransientError
+from cmms_pipelines.domain.errors import CmmsError, PermanentError, SliceRefusedError, TransientError
 from cmms_pipelines.domain.reports import SyncCounts, SyncStatus
 from cmms_pipelines.storage import sync_log
+from cmms_pipelines.storage.refusals import is_passing, is_permanent, reason_of
+from cmms_pipelines.storage.sync_claims import close_abandoned, open_log
 from cmms_pipelines.storage.sync_log import SyncLog
+from cmms_pipelines.sync.control import Patience, SyncStoppedError, Turn, Writes
 
 PARTIAL_SHARE = 0.10  # the specification's border between single bad records and a sync that failed in part
-SLICES_IN_FLIGHT = 2  # while one slice is fetched, another is judged and written
 _WRITE_ATTEMPTS = 3
 _LONGEST_NAMES = 400  # of the 500 characters that the ledger has for a slice
 
@@ -52,11 +56,16 @@ class Slice:
 
 @dataclass
 class SyncSession:
-    """A running sync: where its slices report."""
+    """A running sync: where its slices report.
+
+    With `is_trial` every slice is written and rolled back: what would have happened is counted, and nothing stays.
+    `before_commit` looks at each slice once it is written.
+    """
 
     engine: sa.Engine
     log: SyncLog
     progress: Progress
+    turn: Turn
     counts: SyncCounts = field(default_factory=SyncCounts)
     slices_total: int = 0
     slices_done: int = 0
@@ -64,8 +73,12 @@ class SyncSession:
     slices_skipped: int = 0
     calls: list[ApiCall] = field(default_factory=list)
     counts_by_day: dict[date, SyncCounts] = field(default_factory=dict)
+    is_trial: bool = False
+    before_commit: Callable[[sa.Connection], None] | None = None
+    _done_earlier: int = 0
     _started_at: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _writes: Writes = field(default_factory=Writes)
 
     def on_call(self, call: ApiCall) -> None:
         """Note an external request; the client tells us of each."""
@@ -74,49 +87,73 @@ class SyncSession:
 
     def plan(self, slices: Sequence[Slice]) -> None:
         """Say what the whole sync consists of, so that progress can tell how much is left."""
+        done = sync_log.done_slices(self.engine, self.log.sync_key)
         self.slices_total = len(slices)
+        self._done_earlier = sum(piece.key in done for piece in slices)
+        sync_log.plan(self.engine, self.log, len(slices))
+        self._started_at = time.monotonic() - self.turn.seconds_held
+        if self._done_earlier:
+            self.progress(f"{self._done_earlier} of {len(slices)} slices were done by an earlier attempt and are left out")
 
     def run_slices(self, slices: Sequence[Slice], work: Callable[[Slice], SyncCounts], *, max_in_flight: int) -> None:
         """Do the slices that no earlier attempt has done, several at once.
 
-        A slice that fails for a passing reason is noted and the others go on; one that fails for good stops the sync.
+        A slice that fails for a passing reason, or is refused as a whole, is noted and the others go on; any other permanent
+        failure stops the sync. While syncs are paused no slice begins; those in flight end as usual.
 
         Raises:
             PermanentError: asking again is useless; slices not yet begun are left for the next attempt.
+            SyncStoppedError: an operator stopped the sync; what is in flight is not written.
         """
         done = sync_log.done_slices(self.engine, self.log.sync_key)
-        todo = [piece for piece in slices if piece.key not in done]
+        todo = deque(piece for piece in slices if piece.key not in done)
         self.slices_skipped += len(slices) - len(todo)
-        if len(todo) < len(slices):
-            self.progress(f"{len(slices) - len(todo)} slices were done by an earlier attempt and are left out")
         executor = ThreadPoolExecutor(max_workers=max_in_flight, thread_name_prefix="slice")
+        in_flight: dict[Future[SyncCounts], Slice] = {}
+        is_awaited = True
         try:
-            futures = {executor.submit(work, piece): piece for piece in todo}
-            self._collect(futures)
+            while todo or in_flight:
+                while todo and len(in_flight) < max_in_flight and self.turn.may_go_on():
+                    piece = todo.popleft()
+                    in_flight[executor.submit(work, piece)] = piece
+                self._collect(in_flight)
+        except Exception as error:
+            is_awaited = not isinstance(error, SyncStoppedError)
+            raise
+        except BaseException:  # an interruption: Ctrl-C, or Dagster's own when a run is cancelled
+            is_awaited = False
+            raise
         finally:
-            executor.shutdown(wait=True, cancel_futures=True)
+            if not is_awaited:
+                self._writes.close()
+            executor.shutdown(wait=is_awaited, cancel_futures=True)
 
     def write(self, piece: Slice, counts: SyncCounts, apply: Callable[[sa.Connection], SyncCounts]) -> SyncCounts:
         """Write one slice in one transaction and enter it into ledger and log.
 
         Args:
             piece: the slice.
-            counts: what is known before the write: received, refused, merged, warned and the seconds so far.
-            apply: writes; returns inserted, updated and unchanged.
+            counts: what is known before the write.
+            apply: writes; returns all other figures. It is called again when a passing trouble undid what it wrote.
 
         Raises:
             TransientError: the database refuses for a passing reason, several times.
+            SliceRefusedError: the database cannot hold a value of this slice, however often one tries.
+            SyncStoppedError: the sync has ended in the meantime; nothing is written.
             ArithmeticError: a record is unaccounted for; nothing is written.
         """
-        started = time.perf_counter()
         try:
-            for attempt in stamina.retry_context(on=_is_passing, attempts=_WRITE_ATTEMPTS, wait_initial=0.2):
-                with attempt, self.engine.begin() as connection:
+            for attempt in stamina.retry_context(on=is_passing, attempts=_WRITE_ATTEMPTS, wait_initial=0.2):
+                with attempt, self._writes.one(self.engine) as connection:
                     total = SyncCounts()
                     total.add(counts)
                     total.add(apply(connection))
-                    total.spend("write", time.perf_counter() - started)
                     total.check()
+                    if self.before_commit is not None:
+                        self.before_commit(connection)
+                    if self.is_trial:
+                        connection.rollback()
+                        return total
                     is_ours = sync_log.mark_slice_done(
                         connection, self.log, piece.key, day=piece.day, plant_codes=piece.plant_codes, counts=total
                     )
@@ -125,7 +162,8 @@ class SyncSession:
                         return SyncCounts()
                     sync_log.add_counts(connection, self.log, total)
         except DBAPIError as error:
-            raise TransientError(f"Slice {piece.key} could not be written: {_reason(error)}") from error
+            kind = SliceRefusedError if is_permanent(error) else TransientError
+            raise kind(f"Slice {piece.key} could not be written: {reason_of(error)}") from error
         return total
 
     def _add(self, piece: Slice, counts: SyncCounts) -> None:
@@ -133,25 +171,31 @@ class SyncSession:
         if piece.day is not None:
             self.counts_by_day.setdefault(piece.day, SyncCounts()).add(counts)
 
-    def _collect(self, futures: Mapping[Future[SyncCounts], Slice]) -> None:
-        open_futures = set(futures)
-        while open_futures:
-            finished, open_futures = wait(open_futures, timeout=1.0, return_when=FIRST_EXCEPTION)
-            for future in finished:
-                try:
-                    self._add(futures[future], future.result())
-                except TransientError as error:
-                    self.failed_slices[futures[future].key] = error
-            if finished:
-                self.slices_done += len(finished)
-                self.progress(self._pace())
+    def _collect(self, in_flight: dict[Future[SyncCounts], Slice]) -> None:
+        """Take in what has finished, waiting a moment for it."""
+        if not in_flight:
+            self.turn.rest()
+            return
+        finished, _ = wait(in_flight, timeout=self.turn.poll_s, return_when=FIRST_COMPLETED)
+        for future in finished:
+            piece = in_flight.pop(future)
+            try:
+                self._add(piece, future.result())
+            except (TransientError, SliceRefusedError) as error:
+                self.failed_slices[piece.key] = error
+        if finished:
+            self.slices_done += len(finished)
+            self.progress(self._pace())
+        else:
+            self.turn.look_for_stop()
 
     def _pace(self) -> str:
-        elapsed = max(time.monotonic() - self._started_at, 1e-6)
-        to_do = self.slices_total - self.slices_skipped
-        left = elapsed / self.slices_done * (to_do - self.slices_done)
+        elapsed = max(time.monotonic() - self._started_at - self.turn.seconds_held, 1e-6)
+        done = self._done_earlier + self.slices_done
+        total = max(self.slices_total, done)
+        left = elapsed / self.slices_done * (total - done)
         return (
-            f"slice {self.slices_done} of {to_do}: {self.counts.received} records, {self.counts.refused} refused, "
+            f"slice {done} of {total}: {self.counts.received} records, {self.counts.refused} refused, "
             f"{self.counts.received / elapsed:.0f} records/s, about {left:.0f} s left"
         )
 
@@ -165,37 +209,63 @@ def sync_session(
     sync_key: str,
     run_id: str | None,
     progress: Progress,
+    patience: Patience = Patience(),  # noqa: B008 - frozen
 ) -> Iterator[SyncSession]:
-    """Open a sync's log, hand out its session, and close the log with the truth, however the body ends.
+    """Open a sync's log, wait for its turn, hand out its session, and close the log with the truth, however the body ends.
+
+    Two syncs of one type whose scopes (plants, days) overlap never run at the same time: the later one waits.
 
     Raises:
-        TransientError: some slices failed for a passing reason; the message names them, and a retry does only those.
+        TransientError: some slices failed for a passing reason; the message names them, and a retry does only those. Or another
+            sync of overlapping scope did not end within the patience.
+        PermanentError: some slices were refused as a whole, and all the others are done.
+        SyncStoppedError: an operator stopped all syncs.
     """
-    log = sync_log.begin(engine, sync_type, scope, sync_key, run_id)
-    session = SyncSession(engine, log, progress)
+    for log_id in close_abandoned(engine):
+        progress(f"closed the log of sync {log_id}, whose process was killed")
+    claim = open_log(engine, sync_type, scope, sync_key, run_id)
     started = time.monotonic()
+    session = SyncSession(engine, claim.log, progress, Turn(engine, claim, progress, patience))
     try:
+        session.turn.wait_for_scope()
         yield session
-    except CmmsError as error:
-        _close(session, _status_of_failure(session), started, str(error))
+        _raise_failures(session.failed_slices)
+    except SyncStoppedError as error:
+        _close(session, SyncStatus.CANCELLED, started, str(error))
         raise
+    except CmmsError as error:
+        _close(session, None, started, str(error))
+        raise
+    except DBAPIError as error:
+        message = f"The database failed us: {reason_of(error)}"
+        _close(session, None, started, message)
+        raise (PermanentError if is_permanent(error) else TransientError)(message) from error
     except Exception as error:
         _close(session, SyncStatus.FAILED, started, f"{type(error).__name__}: a defect of the sync, see the run's log")
         raise
     except BaseException:
         _close(session, SyncStatus.CANCELLED, started, "Cancelled; finished slices are kept, a new run does the rest.")
         raise
-    if session.failed_slices:
-        message = _failure(session.failed_slices)
-        _close(session, _status_of_failure(session), started, message)
-        raise TransientError(message)
-    _close(session, _status(session.counts), started, None)
+    else:
+        _close(session, SyncStatus.SUCCESS if session.is_trial else _status(session.counts), started, None)
+    finally:
+        claim.release()
 
 
-def _close(session: SyncSession, status: SyncStatus, started: float, message: str | None) -> None:
+def _close(session: SyncSession, status: SyncStatus | None, started: float, message: str | None) -> None:
+    """Close the log; without a status it has failed, in part if anything was written.
+
+    Where the database is away, the log is left to the next sync, and what had happened is still what is raised.
+    """
     seconds = {**session.counts.stage_seconds, "total": time.monotonic() - started}
-    sync_log.record_calls(session.engine, session.log, session.calls)
-    sync_log.finish(session.engine, session.log, status, stage_seconds=seconds, error_message=message)
+    try:
+        sync_log.record_calls(session.engine, session.log, session.calls)
+        ended = status or _status_of_failure(session)
+        sync_log.finish(session.engine, session.log, ended, stage_seconds=seconds, error_message=message)
+    except OperationalError as error:
+        if status is SyncStatus.SUCCESS or status is SyncStatus.PARTIAL:
+            raise TransientError(f"All is written, but the log could not be closed: {reason_of(error)}") from error
+        session.progress(f"the log could not be closed, which the next sync does: {reason_of(error)}")
 
 
 def _status(counts: SyncCounts) -> SyncStatus:
@@ -209,19 +279,15 @@ def _status_of_failure(session: SyncSession) -> SyncStatus:
     return SyncStatus.PARTIAL if has_written else SyncStatus.FAILED
 
 
-def _failure(failed: Mapping[str, CmmsError]) -> str:
-    first = next(iter(failed.items()))
+def _raise_failures(failed: Mapping[str, CmmsError]) -> None:
+    if not failed:
+        return
+    key, error = next(iter(failed.items()))
     others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-    return f"{len(failed)} slices failed ({first[0]}: {first[1]}){others}. Retry the run: it does only what is missing."
-
-
-def _is_passing(error: Exception) -> bool:
-    """Tell what a new transaction may cure: two writers of one machine-day, a deadlock, a lost connection."""
-    return isinstance(error, IntegrityError | OperationalError)
-
-
-def _reason(error: DBAPIError) -> str:
-    return str(error.orig).strip().splitlines()[0]
+    text = f"{len(failed)} slices failed ({key}: {error}){others}."
+    if all(isinstance(one, PermanentError) for one in failed.values()):
+        raise PermanentError(f"{text} All others are done; once the cause is gone, run it again: it does only what is missing.")
+    raise TransientError(f"{text} Retry the run: it does only what is missing.")
 
 
 def require_plants(plant_codes: Sequence[str]) -> None:

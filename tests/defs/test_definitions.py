@@ -1,5 +1,6 @@
 """What the Dagster UI shows before anything has run: names, groups, owners, columns, limits, and when what starts."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from itertools import islice
@@ -12,10 +13,11 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from cmms_pipelines.defs.build import build_defs
 from cmms_pipelines.defs.equipment.assets import PartitionChanges, partition_changes
-from cmms_pipelines.defs.equipment.definitions import RANGE_END, RANGE_START
-from cmms_pipelines.defs.running import CLEAN_UP_RETRIES, EXTERNAL_API_POOL, SYNC_RETRIES
+from cmms_pipelines.defs.resources import Warehouse
+from cmms_pipelines.defs.running import CLEAN_UP_RETRIES, EXTERNAL_API_POOL, RANGE_END, RANGE_START, SYNC_RETRIES
 from cmms_pipelines.settings import Settings
-from cmms_pipelines.storage import tables
+from cmms_pipelines.storage import sync_controls, tables
+from tests.conftest import TEMPLATE, Database, new_database
 
 SYNCED = {
     "plants": ("equipment", tables.plants),
@@ -81,7 +83,8 @@ def test_running_hours_are_partitioned_by_local_day_and_equipment_by_plant_each_
     assert (days.partitions_def.timezone, days.partitions_def.get_first_partition_key()) == ("Europe/Berlin", "2013-01-01")
     plants = asset(defs, "equipment")
     assert isinstance(plants.partitions_def, dg.DynamicPartitionsDefinition)
-    assert days.backfill_policy == plants.backfill_policy == dg.BackfillPolicy.single_run()
+    assert plants.backfill_policy == dg.BackfillPolicy.single_run()
+    assert days.backfill_policy == dg.BackfillPolicy.multi_run(max_partitions_per_run=31)  # a month is one run, a year twelve
 
 
 @pytest.mark.parametrize("name", SYNCED)
@@ -100,7 +103,17 @@ def test_the_clean_up_is_tried_twice(defs: dg.Definitions) -> None:
 
 @pytest.mark.parametrize(
     ("job", "max_runtime_s", "priority"),
-    [("sync_plants", 600, 20), ("sync_equipment", 1800, 10), ("sync_running_times", 3600, 10), ("clean_up_logs", 600, -10)],
+    [
+        ("sync_plants", 600, 20),
+        ("sync_equipment", 1800, 10),
+        ("sync_running_times", 3600, 10),
+        ("replay_rejections", 3600, 5),
+        ("discard_rejections", 600, 5),
+        ("emergency_stop", 120, 100),
+        ("pause_syncs", 120, 100),
+        ("resume_syncs", 120, 100),
+        ("clean_up_logs", 600, -10),
+    ],
 )
 def test_every_job_has_its_time_limit_and_its_place_in_the_queue(
     defs: dg.Definitions, job: str, max_runtime_s: int, priority: int
@@ -131,20 +144,33 @@ def test_every_schedule_runs_by_the_configured_clock_and_from_the_start(name: st
     assert schedule.description
 
 
-def partition_asked_for(time_zone: str, tick: datetime) -> str | None:
+@pytest.fixture(scope="module")
+def warehouse(server_url: str) -> Iterator[Warehouse]:
+    """A database in which nobody has paused anything."""
+    for url in new_database(server_url, template=TEMPLATE):
+        found = Warehouse(database_url=url)
+        yield found
+        found.engine().dispose()
+
+
+def days_asked_for(warehouse: Warehouse, time_zone: str, tick: datetime) -> tuple[str, str]:
     with dg.DagsterInstance.ephemeral() as instance:
-        (request,) = tick_of(defs_in(time_zone), instance, "sync_running_times_daily", tick).run_requests or []
-    return request.partition_key
+        (request,) = tick_of(warehouse, defs_in(time_zone), instance, "sync_running_times_daily", tick).run_requests or []
+    return request.tags[RANGE_START], request.tags[RANGE_END]
 
 
-def tick_of(defs: dg.Definitions, instance: dg.DagsterInstance, name: str, tick: datetime) -> ScheduleExecutionData:
-    repository = defs.get_repository_def()
-    with dg.build_schedule_context(instance, scheduled_execution_time=tick, repository_def=repository) as context:
+def tick_of(
+    warehouse: Warehouse, defs: dg.Definitions, instance: dg.DagsterInstance, name: str, tick: datetime
+) -> ScheduleExecutionData:
+    repository, resources = defs.get_repository_def(), {"warehouse": warehouse}
+    with dg.build_schedule_context(
+        instance, scheduled_execution_time=tick, repository_def=repository, resources=resources
+    ) as context:
         return defs.resolve_schedule_def(name).evaluate_tick(context)
 
 
 @pytest.mark.parametrize(
-    ("time_zone", "tick", "day"),
+    ("time_zone", "tick", "last_day"),
     [
         ("Europe/Berlin", datetime(2026, 3, 15, 1, tzinfo=ZoneInfo("Europe/Berlin")), "2026-03-14"),
         ("Asia/Jakarta", datetime(2026, 3, 15, 1, tzinfo=ZoneInfo("Asia/Jakarta")), "2026-03-14"),
@@ -153,8 +179,44 @@ def tick_of(defs: dg.Definitions, instance: dg.DagsterInstance, name: str, tick:
         ("UTC", datetime(2026, 1, 1, 1, tzinfo=UTC), "2025-12-31"),
     ],
 )
-def test_the_nightly_run_asks_for_yesterday_by_the_configured_clock(time_zone: str, tick: datetime, day: str) -> None:
-    assert partition_asked_for(time_zone, tick) == day
+def test_the_nightly_run_asks_for_yesterday_and_the_two_days_before_it_by_the_configured_clock(
+    warehouse: Warehouse, time_zone: str, tick: datetime, last_day: str
+) -> None:
+    first_day = date.fromisoformat(last_day) - timedelta(days=2)
+    assert days_asked_for(warehouse, time_zone, tick) == (first_day.isoformat(), last_day)
+
+
+@pytest.mark.parametrize(
+    ("look_back_days", "tick", "days"),
+    [(1, 20, ("2026-01-19", "2026-01-19")), (7, 20, ("2026-01-13", "2026-01-19")), (7, 13, ("2026-01-10", "2026-01-12"))],
+)
+def test_the_nightly_run_looks_back_as_far_as_configured_but_never_before_the_first_day(
+    warehouse: Warehouse, look_back_days: int, tick: int, days: tuple[str, str]
+) -> None:
+    settings = Settings.model_validate({"first_day": date(2026, 1, 10), "look_back_days": look_back_days})
+    with dg.DagsterInstance.ephemeral() as instance:
+        at = datetime(2026, 1, tick, 1, tzinfo=UTC)
+        (request,) = tick_of(warehouse, build_defs(settings), instance, "sync_running_times_daily", at).run_requests or []
+    assert (request.tags[RANGE_START], request.tags[RANGE_END]) == days
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if name.startswith("sync_")])
+def test_a_pause_holds_every_schedule_with_a_reason_that_says_so(database: Database, defs: dg.Definitions, name: str) -> None:
+    warehouse = Warehouse(database_url=database.url)
+    with database.engine.begin() as connection:
+        sync_controls.pause(connection, actor="jane", reason="the source is being moved")
+    tick = datetime(2026, 3, 15, 1, tzinfo=UTC)
+    with dg.instance_for_test() as instance:
+        instance.add_dynamic_partitions("plants", ["B6JF"])
+        held = tick_of(warehouse, defs, instance, name, tick)
+        with database.engine.begin() as connection:
+            sync_controls.resume(connection, actor="jane")
+        resumed = tick_of(warehouse, defs, instance, name, tick)
+    warehouse.engine().dispose()
+    assert not held.run_requests
+    assert "paused by jane" in (held.skip_message or "")
+    assert "the source is being moved" in (held.skip_message or "")
+    assert len(resumed.run_requests or []) == 1
 
 
 @pytest.mark.parametrize(
@@ -167,18 +229,20 @@ def test_the_nightly_run_asks_for_yesterday_by_the_configured_clock(time_zone: s
         ("America/Santiago", datetime(2026, 9, 4, 12, tzinfo=UTC)),  # 00:00 does not exist on 6 September
     ],
 )
-def test_every_day_is_asked_for_once_where_the_clock_changes(time_zone: str, around: datetime) -> None:
+def test_every_day_is_the_last_of_one_run_where_the_clock_changes(warehouse: Warehouse, time_zone: str, around: datetime) -> None:
     ticks = schedule_execution_time_iterator(around.timestamp(), "0 1 * * *", time_zone)
-    asked = [date.fromisoformat(partition_asked_for(time_zone, tick) or "") for tick in islice(ticks, 5)]
+    asked = [date.fromisoformat(days_asked_for(warehouse, time_zone, tick)[1]) for tick in islice(ticks, 5)]
     assert asked == [asked[0] + timedelta(days=offset) for offset in range(5)]
 
 
-def test_the_equipment_run_takes_all_plants_at_once_and_waits_for_the_first_ones(defs: dg.Definitions) -> None:
+def test_the_equipment_run_takes_all_plants_at_once_and_waits_for_the_first_ones(
+    warehouse: Warehouse, defs: dg.Definitions
+) -> None:
     tick = datetime(2026, 3, 15, tzinfo=ZoneInfo("Europe/Berlin"))
     with dg.instance_for_test() as instance:
-        before = tick_of(defs, instance, "sync_equipment_nightly", tick)
+        before = tick_of(warehouse, defs, instance, "sync_equipment_nightly", tick)
         instance.add_dynamic_partitions("plants", ["B6EW", "B6JF", "B6LG"])
-        (request,) = tick_of(defs, instance, "sync_equipment_nightly", tick).run_requests or []
+        (request,) = tick_of(warehouse, defs, instance, "sync_equipment_nightly", tick).run_requests or []
     assert not before.run_requests
     assert "run sync_plants first" in (before.skip_message or "")
     assert (request.tags[RANGE_START], request.tags[RANGE_END]) == ("B6EW", "B6LG")
@@ -199,3 +263,23 @@ def test_partitions_follow_the_active_plants_and_none_goes_while_a_run_is_in_fli
     plants: dict[str, bool], existing: list[str], is_in_flight: bool, changes: PartitionChanges
 ) -> None:
     assert partition_changes(plants, existing, is_in_flight=is_in_flight) == changes
+
+
+@pytest.mark.parametrize(
+    ("job", "op", "fields"),
+    [
+        ("sync_equipment", "cmms__equipment", {"equipment", "full_refresh"}),
+        ("sync_running_times", "cmms__equipment_running_times", {"plants", "equipment", "full_refresh"}),
+        ("replay_rejections", "replay", {"rules", "plants", "first_day", "dry_run"}),
+        ("discard_rejections", "discard", {"ids", "reason", "by"}),
+        ("pause_syncs", "pause", {"reason", "by"}),
+        ("emergency_stop", "stop", {"reason", "by", "pause"}),
+    ],
+)
+def test_the_launchpad_explains_every_field_and_needs_no_answer_but_a_reason(
+    defs: dg.Definitions, job: str, op: str, fields: set[str]
+) -> None:
+    schema = defs.resolve_job_def(job).graph.node_named(op).definition.config_schema.config_type.fields  # type: ignore[attr-defined]
+    assert fields <= set(schema)
+    assert all(field.description for field in schema.values())
+    assert {name for name, field in schema.items() if field.is_required} == ({"reason"} if op == "discard" else set())

@@ -1,6 +1,5 @@
 """Real runs on a Dagster instance in PostgreSQL: what the UI shows afterwards is what the tables hold."""
 
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -9,55 +8,20 @@ import pytest
 import sqlalchemy as sa
 
 from cmms_pipelines.defs.build import build_defs
-from cmms_pipelines.defs.equipment.definitions import all_plants_tags
-from cmms_pipelines.defs.resources import Warehouse
-from cmms_pipelines.defs.running import operator_errors
+from cmms_pipelines.defs.running import operator_errors, range_tags
 from cmms_pipelines.domain.errors import PermanentError, TransientError
 from cmms_pipelines.settings import read_settings
 from cmms_pipelines.storage import sync_log
-from cmms_pipelines.storage.engine import with_driver
 from cmms_pipelines.storage.tables import equipment_running_times
 from tests.conftest import Database
-from tests.emulator_server import Emulator, running_emulator
-from tests.sync.flown import Flown, read_flown
+from tests.defs.conftest import run
+from tests.sync.flown import Flown
 
 PLANTS, EQUIPMENT, HOURS = (dg.AssetKey(["cmms", name]) for name in ("plants", "equipment", "equipment_running_times"))
 DAYS = [date(2013, 10, 28), date(2013, 10, 29)]
 RANGE = {"dagster/asset_partition_range_start": DAYS[0].isoformat(), "dagster/asset_partition_range_end": DAYS[-1].isoformat()}
 
 pytestmark = pytest.mark.xdist_group("runs")  # one emulator for the file
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    with running_emulator() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def flown() -> Flown:
-    return read_flown()
-
-
-@pytest.fixture
-def instance(empty_database: str, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    address = with_driver(empty_database, "psycopg2")
-    text = f'storage:\n  postgres:\n    postgres_url: "{address}"\ntelemetry:\n  enabled: false\n'
-    (tmp_path / "dagster.yaml").write_text(text)
-    with dg.DagsterInstance.from_config(str(tmp_path)) as found:
-        yield found
-
-
-@pytest.fixture
-def defs(emulator: Emulator, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
-    monkeypatch.setenv("CMMS_HOME", str(tmp_path))
-    monkeypatch.setenv("CMMS_API_URL", emulator.url)
-    monkeypatch.setenv("CMMS_API_TOKEN", emulator.token)
-    return build_defs(read_settings(), {"warehouse": Warehouse(database_url=database.url)})
-
-
-def run(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, **options: object) -> dg.ExecuteInProcessResult:
-    return defs.resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=False, **options)  # type: ignore[arg-type]
 
 
 def shown(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str | None, dict[str, object]]:
@@ -92,7 +56,7 @@ def test_plants_then_equipment_then_running_hours(
         "records_received": 35, "dagster/row_count": 35, "active_plants": 35,
     }  # fmt: skip
 
-    masters = run(defs, instance, "sync_equipment", tags=all_plants_tags(codes))
+    masters = run(defs, instance, "sync_equipment", tags=range_tags(codes[0], codes[-1]))
     assert masters.success
     about_masters = shown(instance, EQUIPMENT)
     assert set(about_masters) == set(codes)
@@ -145,7 +109,8 @@ def test_readings_that_were_waiting_are_applied_by_the_equipment_run(
 ) -> None:
     run(defs, instance, "sync_plants")
     assert run(defs, instance, "sync_running_times", partition_key=DAYS[0].isoformat()).success
-    masters = run(defs, instance, "sync_equipment", tags=all_plants_tags(list(instance.get_dynamic_partitions("plants"))))
+    codes = instance.get_dynamic_partitions("plants")
+    masters = run(defs, instance, "sync_equipment", tags=range_tags(codes[0], codes[-1]))
     assert masters.success
     with_master = [reading for reading in flown.received(DAYS[0]) if reading[0] in flown.registered]
     assert shown(instance, EQUIPMENT)["B6JF"]["waiting_readings_applied"] == len(with_master)
@@ -183,8 +148,8 @@ def test_a_refusal_of_the_source_fails_the_run_at_once_with_the_operators_senten
 @pytest.mark.parametrize(("error", "tries"), [(TransientError("it is raining"), 3), (PermanentError("no such plant"), 1)])
 def test_a_passing_failure_is_tried_again_and_a_permanent_one_is_not(error: Exception, tries: int) -> None:
     @dg.op(retry_policy=dg.RetryPolicy(max_retries=2))
-    def fail() -> None:
-        with operator_errors():
+    def fail(context: dg.OpExecutionContext) -> None:
+        with operator_errors(context):
             raise error
 
     @dg.job(executor_def=dg.in_process_executor)
@@ -200,7 +165,8 @@ def test_a_passing_failure_is_tried_again_and_a_permanent_one_is_not(error: Exce
 def test_the_log_of_a_killed_run_is_closed_by_the_next_run(
     defs: dg.Definitions, instance: dg.DagsterInstance, database: Database
 ) -> None:
-    killed = sync_log.begin(database.engine, "equipment", {}, "equipment:killed", "a-run-that-was-killed")
+    with database.engine.begin() as connection:
+        killed = sync_log.insert_log(connection, "equipment", {}, "equipment:killed", "a-run-that-was-killed")
     assert run(defs, instance, "sync_plants").success
     assert sync_log.read(database.engine, killed.id)["status"] == "failed"
 
@@ -227,10 +193,77 @@ def test_a_run_executed_again_belongs_to_the_sync_of_the_first_one_and_skips_wha
     assert shown(instance, HOURS)[DAYS[0].isoformat()]["slices_done_earlier"] == 1
 
 
+def test_a_full_refresh_executed_again_does_everything_again_and_only_an_automatic_retry_goes_on_where_it_was(
+    defs: dg.Definitions, instance: dg.DagsterInstance, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CMMS_DATABASE_URL", database.url)
+    run(defs, instance, "sync_plants")
+    job = dg.reconstructable(hours_job)
+    tags = {"dagster/partition": DAYS[0].isoformat()}
+    config = {"ops": {"cmms__equipment_running_times": {"config": {"full_refresh": True}}}}
+    with dg.execute_job(job, instance, tags=tags, run_config=config) as first:
+        assert first.success
+    processed = []
+    for more in ({}, {"dagster/retry_number": "1"}):
+        options = dg.ReexecutionOptions(parent_run_id=first.run_id)
+        with dg.execute_job(job, instance, tags={**tags, **more}, run_config=config, reexecution_options=options) as again:
+            assert again.success
+        (log,) = sync_log.read_of_run(database.engine, again.run_id)
+        assert log["scope"]["full_refresh"] is True
+        processed.append(log["records_processed"] > 0)
+    assert processed == [True, False]
+
+
 def test_the_weekly_clean_up_runs_and_says_what_it_removed(
     defs: dg.Definitions, instance: dg.DagsterInstance, database: Database
 ) -> None:
     result = run(defs, instance, "clean_up_logs")
     assert result.success
     (log,) = sync_log.read_of_run(database.engine, result.run_id)
-    assert (log["sync_type"], log["status"], log["scope"]) == ("clean_up", "success", {"keep_days": 90})
+    assert (log["sync_type"], log["status"]) == ("clean_up", "success")
+    nothing = dict.fromkeys(("api_calls", "sync_slices", "sync_rejections", "api_sync_logs"), 0)
+    nothing |= dict.fromkeys(("dagster_events", "dagster_runs", "dagster_compute_logs"), 0)
+    assert log["scope"] == {"keep_days": 90, "keep_runs_days": 30, "removed": nothing}
+
+
+@pytest.mark.parametrize(("hits_before", "tries"), [(False, 1), (True, 2)])
+def test_a_cancelled_run_is_not_retried_by_the_policy_of_its_step_wherever_the_interruption_hits(
+    instance: dg.DagsterInstance, hits_before: bool, tries: int
+) -> None:
+    @dg.op(retry_policy=dg.RetryPolicy(max_retries=5))
+    def hang(context: dg.OpExecutionContext) -> None:
+        def terminate() -> None:
+            context.instance.report_run_canceling(context.run)
+            raise KeyboardInterrupt
+
+        if hits_before and context.retry_number == 0:
+            terminate()
+        with operator_errors(context):
+            terminate()
+
+    @dg.job(executor_def=dg.in_process_executor)
+    def hanging() -> None:
+        hang()
+
+    result = hanging.execute_in_process(instance=instance, raise_on_error=False)
+    assert attempts(result) == tries
+    run_of_it = instance.get_run_by_id(result.run_id)
+    assert run_of_it is not None
+    assert run_of_it.status is dg.DagsterRunStatus.CANCELED
+
+
+def test_an_interruption_that_nobody_wanted_leaves_the_run_to_the_daemon_to_start_again(instance: dg.DagsterInstance) -> None:
+    @dg.op(retry_policy=dg.RetryPolicy(max_retries=5))
+    def hang(context: dg.OpExecutionContext) -> None:
+        with operator_errors(context):
+            raise KeyboardInterrupt
+
+    @dg.job(executor_def=dg.in_process_executor)
+    def hanging() -> None:
+        hang()
+
+    result = hanging.execute_in_process(instance=instance, raise_on_error=False)
+    run_of_it = instance.get_run_by_id(result.run_id)
+    assert run_of_it is not None
+    assert (attempts(result), run_of_it.status) == (1, dg.DagsterRunStatus.FAILURE)
+    assert run_of_it.tags["dagster/retry_on_asset_or_op_failure"] == "true"

@@ -16,7 +16,8 @@ DAY = date(2013, 10, 28)
 
 
 def begin(database: Database, run_id: str | None = "run-1") -> sync_log.SyncLog:
-    return sync_log.begin(database.engine, "running_times", {"plants": "all"}, "running_times:run-1", run_id)
+    with database.engine.begin() as connection:
+        return sync_log.insert_log(connection, "running_times", {"plants": "all"}, "running_times:run-1", run_id)
 
 
 def write_slice(database: Database, log: sync_log.SyncLog, key: str = "2013-10-28|B6LG") -> bool:
@@ -57,17 +58,6 @@ def test_a_slice_enters_the_ledger_once_and_another_attempt_learns_that_it_is_do
     with database.engine.connect() as connection:
         row = connection.execute(sa.select(sync_slices)).one()
     assert (row.sync_log_id, row.date, row.plant_codes, row.counts["records_merged"]) == (first.id, DAY, ["B6LG"], 1)
-
-
-def test_a_killed_run_is_closed_by_the_next_one_and_a_living_one_is_not(database: Database) -> None:
-    killed, living, outside = begin(database, "killed"), begin(database, "living"), begin(database, None)
-    done = begin(database, "done")
-    sync_log.finish(database.engine, done, SyncStatus.SUCCESS, stage_seconds={})
-    assert sync_log.close_abandoned(database.engine, {"living"}) == 1
-    statuses = [sync_log.read(database.engine, log.id)["status"] for log in (killed, living, outside, done)]
-    assert statuses == ["failed", "running", "running", "success"]
-    assert "killed" in sync_log.read(database.engine, killed.id)["error_message"]
-    assert sync_log.close_abandoned(database.engine, {"living"}) == 0
 
 
 def test_the_logs_of_a_run_are_found_by_its_id_oldest_first(database: Database) -> None:

@@ -4,13 +4,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import dagster as dg
+from pydantic import Field
 
-from cmms_pipelines.defs.metadata import KINDS, OWNERS, definition_metadata, sync_metadata
+from cmms_pipelines.defs.metadata import KINDS, OWNERS, definition_metadata, replay_metadata, sync_metadata
 from cmms_pipelines.defs.resources import SourceSystem, Warehouse
 from cmms_pipelines.defs.running import (
     EXTERNAL_API_POOL,
     SYNC_RETRIES,
-    close_abandoned_logs,
     operator_errors,
     runs_in_flight,
     sync_key,
@@ -20,6 +20,16 @@ from cmms_pipelines.storage.tables import plants as plants_table
 
 PLANTS = dg.DynamicPartitionsDefinition(name="plants")
 EQUIPMENT_JOB = "sync_equipment"
+
+
+class EquipmentConfig(dg.Config):
+    """What part of the selected plants to sync, and how."""
+
+    equipment: list[str] = Field(default=[], description="Equipment numbers, such as N190JB; empty: all machines.")
+    full_refresh: bool = Field(
+        default=False,
+        description="Ask for every selected plant again, also for those that an earlier attempt of this run has finished.",
+    )
 
 
 @dataclass(frozen=True)
@@ -46,31 +56,32 @@ def partition_changes(plants: Mapping[str, bool], existing: Collection[str], *, 
     metadata=definition_metadata(plants_table),
     description=(
         "The plants of the maintenance department: reference data from CMMS_PLANTS_FILE or the external API. "
-        "Equipment partitions follow the active ones."
+        "Equipment partitions follow the active ones; machines and readings that waited for a plant are applied."
     ),
     pool=EXTERNAL_API_POOL,
     retry_policy=SYNC_RETRIES,
 )
 def plants(context: dg.AssetExecutionContext, warehouse: Warehouse, source_system: SourceSystem) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Sync the plants and bring the partitions of equipment up to date."""
-    from cmms_pipelines.sync.plants import known_plants, sync_plants  # noqa: PLC0415 - keeps start-up light
+    with operator_errors(context):
+        from cmms_pipelines.sync.plants import known_plants, sync_plants  # noqa: PLC0415 - keeps start-up light
+        from cmms_pipelines.sync.replay import replay_arrived  # noqa: PLC0415
 
-    engine = warehouse.engine()
-    close_abandoned_logs(context, engine)
-    with operator_errors():
-        session = sync_plants(
-            engine,
-            source_system.settings(),
-            sync_key=sync_key(context, "plants"),
-            run_id=context.run.run_id,
-            progress=context.log.info,
+        engine, settings, run_id = warehouse.engine(), source_system.settings(), context.run.run_id
+        key = sync_key(context, "plants")
+        session = sync_plants(engine, settings, sync_key=key, run_id=run_id, progress=context.log.info)
+        arrived = replay_arrived(engine, settings, sync_key=f"{key}:replay", run_id=run_id, progress=context.log.info)
+        known = known_plants(engine)
+        is_active = {str(code): bool(active) for code, active in zip(known["plant_code"], known["is_active"], strict=True)}
+        _follow(context.instance, is_active)
+        return dg.MaterializeResult(
+            metadata={
+                **sync_metadata(session),
+                **replay_metadata(arrived),
+                "dagster/row_count": len(known),
+                "active_plants": sum(is_active.values()),
+            }
         )
-    known = known_plants(engine)
-    is_active = {str(code): bool(active) for code, active in zip(known["plant_code"], known["is_active"], strict=True)}
-    _follow(context.instance, is_active)
-    return dg.MaterializeResult(
-        metadata={**sync_metadata(session), "dagster/row_count": len(known), "active_plants": sum(is_active.values())}
-    )
 
 
 @dg.asset(
@@ -90,24 +101,36 @@ def plants(context: dg.AssetExecutionContext, warehouse: Warehouse, source_syste
     pool=EXTERNAL_API_POOL,
     retry_policy=SYNC_RETRIES,
 )
-def equipment(context: dg.AssetExecutionContext, warehouse: Warehouse, source_system: SourceSystem) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Sync the equipment of the selected plants, and apply the readings that were waiting for it."""
-    from cmms_pipelines.storage.quality import equipment_per_plant  # noqa: PLC0415 - keeps start-up light
-    from cmms_pipelines.sync.equipment import sync_equipment  # noqa: PLC0415
-    from cmms_pipelines.sync.orphans import replay_orphans  # noqa: PLC0415
+def equipment(
+    context: dg.AssetExecutionContext, config: EquipmentConfig, warehouse: Warehouse, source_system: SourceSystem
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Sync the equipment of the selected plants, and apply what was waiting for it."""
+    with operator_errors(context):
+        from cmms_pipelines.storage.quality import equipment_per_plant  # noqa: PLC0415 - keeps start-up light
+        from cmms_pipelines.sync.equipment import sync_equipment  # noqa: PLC0415
+        from cmms_pipelines.sync.replay import replay_arrived  # noqa: PLC0415
+        from cmms_pipelines.sync.scope import equipment_numbers, require_synced  # noqa: PLC0415
 
-    engine, settings, run_id = warehouse.engine(), source_system.settings(), context.run.run_id
-    close_abandoned_logs(context, engine)
-    key = sync_key(context, "equipment")
-    with operator_errors():
-        session = sync_equipment(engine, settings, context.partition_keys, sync_key=key, run_id=run_id, progress=context.log.info)
-        applied = replay_orphans(engine, sync_key=f"{key}:orphans", run_id=run_id, progress=context.log.info)
-    rows = equipment_per_plant(engine)
-    for plant_code in context.partition_keys:
-        context.add_asset_metadata({"dagster/partition_row_count": rows.get(plant_code, 0)}, partition_key=plant_code)
-    return dg.MaterializeResult(
-        metadata={**sync_metadata(session), "dagster/row_count": sum(rows.values()), "waiting_readings_applied": applied}
-    )
+        engine, settings, run_id = warehouse.engine(), source_system.settings(), context.run.run_id
+        key = sync_key(context, "equipment", is_full_refresh=config.full_refresh)
+        session = sync_equipment(
+            engine,
+            settings,
+            context.partition_keys,
+            equipment_numbers=equipment_numbers(config.equipment),
+            is_full_refresh=config.full_refresh,
+            sync_key=key,
+            run_id=run_id,
+            progress=context.log.info,
+        )
+        require_synced(engine, config.equipment)
+        arrived = replay_arrived(engine, settings, sync_key=f"{key}:replay", run_id=run_id, progress=context.log.info)
+        rows = equipment_per_plant(engine)
+        for plant_code in context.partition_keys:
+            context.add_asset_metadata({"dagster/partition_row_count": rows.get(plant_code, 0)}, partition_key=plant_code)
+        return dg.MaterializeResult(
+            metadata={**sync_metadata(session), **replay_metadata(arrived), "dagster/row_count": sum(rows.values())}
+        )
 
 
 def _follow(instance: dg.DagsterInstance, plants: Mapping[str, bool]) -> None:

@@ -4,19 +4,9 @@ import dagster as dg
 
 from cmms_pipelines.defs.equipment.assets import equipment
 from cmms_pipelines.defs.resources import Warehouse
+from cmms_pipelines.defs.syncing import accounts_check
 
-
-@dg.asset_check(
-    asset=equipment,
-    name="every_record_accounted_for",
-    description="Each record that the source sent was inserted, updated, unchanged, merged or refused.",
-)
-def equipment_records_accounted_for(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
-    """Compare this run's sync log with what lies in ledger and quarantine."""
-    from cmms_pipelines.storage.quality import accounts_of_run  # noqa: PLC0415 - keeps start-up light
-
-    accounts = accounts_of_run(warehouse.engine(), "equipment", context.run.run_id)
-    return dg.AssetCheckResult(passed=accounts.is_balanced, metadata=accounts.figures())
+equipment_records_accounted_for = accounts_check(equipment, "equipment")
 
 
 @dg.asset_check(
@@ -26,7 +16,7 @@ def equipment_records_accounted_for(context: dg.AssetCheckExecutionContext, ware
 )
 def every_active_plant_has_equipment(warehouse: Warehouse) -> dg.AssetCheckResult:
     """Look for active plants without any machine."""
-    from cmms_pipelines.storage.quality import plants_without_equipment  # noqa: PLC0415
+    from cmms_pipelines.storage.quality import plants_without_equipment  # noqa: PLC0415 - keeps start-up light
 
     empty = plants_without_equipment(warehouse.engine())
     return dg.AssetCheckResult(

@@ -1,0 +1,48 @@
+"""One emulator for the tests of runs, a Dagster instance in PostgreSQL, and the definitions on a fresh database."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from cmms_pipelines.defs.build import build_defs
+from cmms_pipelines.defs.resources import Warehouse
+from cmms_pipelines.settings import read_settings
+from cmms_pipelines.storage.engine import with_driver
+from tests.conftest import Database
+from tests.emulator_server import Emulator, running_emulator
+from tests.sync.flown import Flown, read_flown
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    with running_emulator() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def flown() -> Flown:
+    return read_flown()
+
+
+@pytest.fixture
+def instance(empty_database: str, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    address = with_driver(empty_database, "psycopg2")
+    text = f'storage:\n  postgres:\n    postgres_url: "{address}"\ntelemetry:\n  enabled: false\n'
+    text += "run_coordinator:\n  module: dagster.core.run_coordinator\n  class: QueuedRunCoordinator\n"
+    (tmp_path / "dagster.yaml").write_text(text)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as found:
+        yield found
+
+
+@pytest.fixture
+def defs(emulator: Emulator, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
+    monkeypatch.setenv("CMMS_HOME", str(tmp_path))
+    monkeypatch.setenv("CMMS_API_URL", emulator.url)
+    monkeypatch.setenv("CMMS_API_TOKEN", emulator.token)
+    return build_defs(read_settings(), {"warehouse": Warehouse(database_url=database.url)})
+
+
+def run(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, **options: object) -> dg.ExecuteInProcessResult:
+    return defs.resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=False, **options)  # type: ignore[arg-type]
