@@ -1,12 +1,20 @@
-"""How long a signed event waits: from the receiver's answer to the run that applied it, on the whole running system.
+"""What the receiver takes, and how long a signed event waits until the run that applies it.
+
+`--only receive` measures the receiver alone (`bench/receiving`): no Dagster, load from another process. `--only apply` measures
+the whole running system. Without `--only` both, one after the other.
 
 The system is started as `cmms up` starts it (embedded PostgreSQL with fsync on, sidecar, Dagster with daemon and sensor), on free
 ports and in a state folder of its own. Events are sent by this process, open loop: at their time, whether or not the one before
 has been answered. The latency is the database's own: from `created_at` (the commit before the 202) to `processed_at`.
 
-    python bench/webhook.py [--json] [--quick]
+    python bench/webhook.py [--json] [--quick] [--only receive|apply]
 
-Figures: `cold_p50_s`, `cold_max_s` of single events that find no drain at work; `applied_p50_s`, `applied_p95_s` and
+Figures of the receiver, medians of three rounds: `requests_per_s`, `p50_ms`, `p99_ms` at 100 connections that each wait for their
+answer; `p50_ms_at_200_per_s`, `p99_ms_at_200_per_s` of events that are due at fixed times; `p99_ms_beside_1000_idle`, the same
+beside a thousand connections that began a request and went silent; `receiver_cpu_us_per_request`; `load_cpu_share`, what the load
+itself took of a core; `drain_per_s`, events that wait (100,000 and those of the rounds) applied by one drain.
+
+Figures of the whole: `cold_p50_s`, `cold_max_s` of single events that find no drain at work; `applied_p50_s`, `applied_p95_s` and
 `applied_max_s` of single events at random times, the first from cold; `sustained_1000_per_min_p50_s`, `_p99_s`, `_max_s`;
 `burst_5000_s` from the first request to the last event applied; `idle_core_share`, the CPU seconds per second of all services
 and the database together when idle; `runs`, the drain runs that the UI shows.
@@ -23,8 +31,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -32,13 +41,15 @@ import orjson
 import psutil
 import sqlalchemy as sa
 from pydantic import SecretStr
+from receiving import receive
 
 from cmms_pipelines.domain.signatures import SchemeName, key_of, sign
+from cmms_pipelines.domain.webhook_source import WebhookSource
 from cmms_pipelines.operate import processes
 from cmms_pipelines.operate.dagster_api import DagsterApi
 from cmms_pipelines.operate.stack import Stack, running
 from cmms_pipelines.settings import Settings
-from cmms_pipelines.storage.configurations import WebhookSource, register_source
+from cmms_pipelines.storage.configurations import register_source
 from cmms_pipelines.storage.engine import make_engine
 from cmms_pipelines.storage.tables import maintenance_event_hooks as hooks
 
@@ -183,24 +194,35 @@ def measure(stack: Stack, plan: dict[str, int], say: Callable[[str], None]) -> d
     return {name: round(value, 4) for name, value in figures.items()}
 
 
+@contextmanager
+def state_folder() -> Iterator[Path]:
+    """Give an empty state folder, and remove it."""
+    home = Path(tempfile.mkdtemp(prefix="cmms-bench-"))
+    home.chmod(0o755)  # as root the database runs as another user, who must get in
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
 def main() -> None:
     """Start the system, measure, stop it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--quick", action="store_true", help="within a minute, for a look")
+    parser.add_argument("--only", choices=("receive", "apply"), help="one half")
     arguments = parser.parse_args()
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    home = Path(tempfile.mkdtemp(prefix="cmms-bench-"))
-    home.chmod(0o755)  # as root the database runs as another user, who must get in
-    try:
-        settings = Settings(home=home, webhook_port=0, dagster_port=0)
-        with running(settings, say) as stack:
-            figures = measure(stack, QUICK if arguments.quick else FULL, say)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    figures: dict[str, float | int] = {}
+    if arguments.only != "apply":
+        with state_folder() as home:
+            figures |= receive.measure(home, is_quick=arguments.quick, say=say)
+    if arguments.only != "receive":
+        with state_folder() as home, running(Settings(home=home, webhook_port=0, dagster_port=0), say) as stack:
+            figures |= measure(stack, QUICK if arguments.quick else FULL, say)
     if arguments.json:
         print(json.dumps(figures))
     else:

@@ -72,6 +72,8 @@ _DESCRIPTIONS = {
     Kind.BODY_TOO_SLOW: "The body did not arrive in time.",
     Kind.BODY_TOO_LARGE: "The body is larger than the limit (1 MiB by default), whatever Content-Length says.",
     Kind.UNSUPPORTED_MEDIA_TYPE: "Not JSON in UTF-8, or compressed.",
+    Kind.TOO_MANY_EVENTS: "Over the rate limit of the system, or too many refused requests from one address. Send it again "
+    "after `Retry-After` seconds.",
     Kind.UNUSABLE_BODY: "Signed correctly, but the body breaks a rule, which is named.",
     Kind.UNAVAILABLE: "Nothing was accepted. Send it again after `Retry-After` seconds.",
 }

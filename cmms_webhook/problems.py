@@ -3,6 +3,7 @@
 What belongs here: the shape and the list of refusals. What does not: deciding on one (`receive`), counting it (`ledger`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -34,6 +35,8 @@ class Kind(StrEnum):
     BODY_TOO_SLOW = "body-too-slow"
     BODY_INCOMPLETE = "body-incomplete"
     UNUSABLE_BODY = "unusable-body"
+    TOO_MANY_EVENTS = "too-many-events"
+    TOO_MANY_REFUSALS = "too-many-refusals"
     UNAVAILABLE = "unavailable"
     OVERLOADED = "overloaded"
     NOT_FOUND = "not-found"
@@ -63,6 +66,12 @@ _TEXTS = {
     Kind.BODY_TOO_SLOW: _Text(408, "Body too slow", "The body did not arrive in time. Send it again."),
     Kind.BODY_INCOMPLETE: _Text(400, "Body incomplete", "The connection ended before the body did. Send it again."),
     Kind.UNUSABLE_BODY: _Text(422, "Body not usable", "The body breaks a rule of the event format."),
+    Kind.TOO_MANY_EVENTS: _Text(
+        429, "Too many events", "More events than agreed for this system. The event is not accepted. Send it again later."
+    ),
+    Kind.TOO_MANY_REFUSALS: _Text(
+        429, "Too many refused requests", "Too many requests from this address were not authenticated. Try again later."
+    ),
     Kind.UNAVAILABLE: _Text(503, "Not available", "The event could not be stored and is not accepted. Send it again later."),
     Kind.OVERLOADED: _Text(503, "Overloaded", "Too much is waiting here; the event is not accepted. Send it again later."),
     Kind.NOT_FOUND: _Text(404, "Not found", "There is nothing at this address."),
@@ -81,9 +90,19 @@ _HEADERS = {
 class RefusedRequestError(Exception):
     """A request that is answered with a problem; `reason` is for the audit, `source` a name that exists, or None."""
 
-    def __init__(self, kind: Kind, reason: str, *, source: str | None = None, detail: str = "", where: str = "") -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        reason: str,
+        *,
+        source: str | None = None,
+        detail: str = "",
+        where: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(reason)
         self.kind, self.reason, self.source, self.detail, self.where = kind, reason, source, detail, where
+        self.headers = headers or {}
 
 
 def answer(kind: Kind, *, rule: str = "", detail: str = "", where: str = "") -> Response:
@@ -98,6 +117,14 @@ def answer(kind: Kind, *, rule: str = "", detail: str = "", where: str = "") -> 
         **({"where": where} if where else {}),
     }
     return Response(orjson.dumps(body), text.status, headers=_HEADERS.get(kind), media_type=MEDIA_TYPE)
+
+
+def answer_to(refused: RefusedRequestError) -> Response:
+    """Return the response for a refused request; only an unusable body, which is authenticated, says which rule it breaks."""
+    rule = refused.reason if refused.kind is Kind.UNUSABLE_BODY else ""
+    response = answer(refused.kind, rule=rule, detail=refused.detail, where=refused.where)
+    response.headers.update(refused.headers)
+    return response
 
 
 def example(kind: Kind) -> dict[str, object]:

@@ -1,46 +1,49 @@
-"""From a request to a stored event, in this order: size, encoding, source, signature, body, storage, answer.
+"""From a request to a stored event, in this order: size, encoding, source, signature, rate limit, body, storage, answer.
 
-What belongs here: the order and its refusals. What does not: each step itself (`domain.signatures`, `domain.events`,
-`sources`, `writer`), and HTTP routing (`app`). Nothing that a stranger sends costs a query of its own, or memory beyond limits.
+What belongs here: the order and its refusals. What does not: each step itself (`domain.signatures`, `domain.event_formats`,
+`sources`, `rates`, `writer`), bytes of HTTP (`requests`), routing (`app`). Nothing that a stranger sends costs a query of its
+own, or memory beyond limits, and whatever is wrong with it gets the same answer.
 """
 
 import asyncio
 import contextlib
 import datetime as dt
 import hashlib
+import math
+import re
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import orjson
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from cmms_pipelines.domain.errors import TransientError
-from cmms_pipelines.domain.events import CanonicalEvent, dedup_key, entity_key, parse_event
+from cmms_pipelines.domain.event_formats import read_event
+from cmms_pipelines.domain.events import CanonicalEvent, entity_key
 from cmms_pipelines.domain.signatures import SchemeName, Verified, verify
 from cmms_pipelines.domain.strict_json import BodyRefusal
+from cmms_pipelines.domain.webhook_source import RateLimit
 from cmms_pipelines.storage.inbox import ReceivedHook
+from cmms_webhook import problems
 from cmms_webhook.ledger import Ledger
+from cmms_webhook.metrics import Metrics
 from cmms_webhook.problems import Kind, RefusedRequestError
+from cmms_webhook.rates import Buckets
+from cmms_webhook.requests import ClientGoneError, Request, answer_json, is_json, read_head
 from cmms_webhook.sources import Source, Sources
-from cmms_webhook.writer import InboxWriter, OverloadedError, Unstorable
+from cmms_webhook.store import Unstorable
+from cmms_webhook.writer import InboxWriter, OverloadedError
 
-SYSTEM_HEADER = "x-cmms-system"
 KEPT_HEADERS = (
-    "content-type",
-    "user-agent",
-    "webhook-id",
-    "webhook-timestamp",
-    "svix-id",
-    "svix-timestamp",
-    "x-webhook-id",
-    "x-webhook-timestamp",
-    "x-github-delivery",
-    "x-github-event",
-    "x-request-id",
-)
+    "content-type", "user-agent", "x-request-id", "webhook-id", "webhook-timestamp", "svix-id", "svix-timestamp",
+    "x-webhook-id", "x-webhook-timestamp", "x-webhook-event", "x-github-delivery", "x-github-event",
+    "x-fn-delivery-id", "x-fn-event-trace-id", "ce-specversion", "ce-id", "ce-source", "ce-type", "ce-time", "ce-subject",
+)  # fmt: skip
 _KEPT_CHARACTERS = 300
 _DISCARD_S = 2.0
+_ORIGIN = re.compile(r"[A-Za-z0-9.:*-]{1,253}")
+_ALLOWED = "POST, OPTIONS"
+_STRANGER_TOLERANCE = dt.timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -53,39 +56,72 @@ class Limits:
     body_timeout_s: float = 15.0
     discard_bytes: int = 16 * 1_048_576
     """Of a body that is too large: read and thrown away, so that the sender gets to read its answer."""
+    refusals: RateLimit = field(default_factory=lambda: RateLimit(per_s=20, burst=400))
+    """Of one address that does not authenticate: beyond it the answer is 429, which only changes what was a refusal anyway."""
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What a request came to, for the metrics."""
+
+    source: str | None = None
+    name: str = "aborted"
+    status: int = 0
 
 
 class Receiver:
     """Takes requests for the events endpoint."""
 
     def __init__(
-        self, sources: Sources, writer: InboxWriter, ledger: Ledger, *, limits: Limits, clock: Callable[[], dt.datetime]
+        self,
+        sources: Sources,
+        writer: InboxWriter,
+        ledger: Ledger,
+        metrics: Metrics,
+        *,
+        limits: Limits,
+        clock: Callable[[], dt.datetime],
     ) -> None:
-        self._sources, self._writer, self._ledger = sources, writer, ledger
+        self._sources, self._writer, self._ledger, self._metrics = sources, writer, ledger, metrics
         self._limits, self._clock = limits, clock
+        self._rates = Buckets(time.monotonic)
         self._buffered = 0
 
-    async def receive(self, request: Request, named_in_path: str | None) -> Response:
-        """Store the event and answer 202 after the commit.
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, named_in_path: str | None) -> None:
+        """Store the event and answer 202 after the commit, or say why not; nothing of a refused request is accepted."""
+        started = time.perf_counter()
+        outcome = _Outcome()
+        try:
+            await self._take(read_head(scope, receive, named_in_path), send, outcome)
+        except RefusedRequestError as refused:
+            self._ledger.refused(refused.reason, refused.source)
+            outcome.source, outcome.name, outcome.status = refused.source, refused.reason, problems.status_of(refused.kind)
+            await problems.answer_to(refused)(scope, receive, send)
+        except Exception:
+            outcome.name, outcome.status = "internal_error", 500
+            await problems.answer(Kind.INTERNAL)(scope, receive, send)
+            raise
+        finally:
+            self._metrics.answered(outcome.source, outcome.name, outcome.status, time.perf_counter() - started)
 
-        Raises:
-            RefusedRequestError: anything else; nothing was accepted.
-        """
-        headers = _joined(request)
-        await self._check_head(request, headers)
-        name = _name(headers, named_in_path)
-        source = await self._find(name)
+    async def _take(self, request: Request, send: Send, outcome: _Outcome) -> None:
+        if request.method != "POST":
+            return await self._answer_other(request, send, outcome)
+        await self._check_head(request)
+        source = await self._find(request.claimed_name)
         body = bytearray()
         try:
             await self._read_into(body, request, source)
-            return await self._accept(bytes(body), headers, source)
+            await self._accept(bytes(body), request, source, send, outcome)
         finally:
             self._buffered -= len(body)
+            self._metrics.buffered.set(self._buffered)
 
-    async def _accept(self, body: bytes, headers: Mapping[str, str], source: Source | None) -> Response:
-        source, verified = self._authenticate(source, headers, body)
-        event = _parse(body, source)
-        hook = _hook(event, body, headers, source, verified)
+    async def _accept(self, body: bytes, request: Request, source: Source | None, send: Send, outcome: _Outcome) -> None:
+        source, verified = self._authenticate(source, request, body)
+        self._check_rates(source, request)
+        event = _parse(body, request, source)
+        hook = _hook(event, body, request.headers, source, verified)
         try:
             stored = await self._writer.store(hook, may_shed=source.configuration.may_shed)
         except OverloadedError as error:
@@ -95,10 +131,24 @@ class Receiver:
         if isinstance(stored, Unstorable):
             detail = "The database refuses what the body holds."
             raise RefusedRequestError(Kind.UNUSABLE_BODY, "unstorable", source=source.name, detail=detail)
-        receipt = orjson.dumps({"id": str(stored.id), "status": stored.outcome.value})
-        return Response(receipt, 202, media_type="application/json")
+        outcome.source, outcome.name, outcome.status = source.name, stored.outcome.value, 202
+        self._ledger.delivered(source.name, hook.event_type, stored.outcome)
+        await answer_json(send, 202, b'{"id":"%s","status":"%s"}' % (str(stored.id).encode(), stored.outcome.encode()))
 
-    async def _check_head(self, request: Request, headers: Mapping[str, str]) -> None:
+    async def _answer_other(self, request: Request, send: Send, outcome: _Outcome) -> None:
+        """Answer the handshake of CloudEvents, the same for every name: consent to be sent to says nothing about who may."""
+        origin = request.headers.get("webhook-request-origin")
+        if request.method != "OPTIONS":
+            raise RefusedRequestError(Kind.METHOD_NOT_ALLOWED, "method_not_allowed", headers={"Allow": _ALLOWED})
+        headers = [(b"allow", _ALLOWED.encode())]
+        if origin is not None and _ORIGIN.fullmatch(origin):
+            headers += [(b"webhook-allowed-origin", origin.encode()), (b"webhook-allowed-rate", b"*")]
+        outcome.name, outcome.status = "handshake", 204
+        await send({"type": "http.response.start", "status": 204, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _check_head(self, request: Request) -> None:
+        headers = request.headers
         length = headers.get("content-length", "")
         if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > self._limits.max_body_bytes):
             if "expect" not in headers:  # who asks first has not sent it yet
@@ -106,7 +156,7 @@ class Receiver:
             raise RefusedRequestError(Kind.BODY_TOO_LARGE, "body_too_large")
         if headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
             raise RefusedRequestError(Kind.UNSUPPORTED_ENCODING, "compressed_body")
-        if not _is_json(headers.get("content-type", "")):
+        if not is_json(headers.get("content-type", "")):
             raise RefusedRequestError(Kind.UNSUPPORTED_MEDIA_TYPE, "not_json")
 
     async def _find(self, name: str) -> Source | None:
@@ -123,14 +173,14 @@ class Receiver:
         try:
             async with asyncio.timeout(self._limits.body_timeout_s):
                 while has_more and len(body) <= self._limits.max_body_bytes:
-                    chunk, has_more = await _next_chunk(request)
+                    chunk, has_more = await request.next_chunk()
                     if self._buffered + len(chunk) > self._limits.max_buffered_bytes:
                         raise RefusedRequestError(Kind.OVERLOADED, "too_much_buffered", source=name)
                     body += chunk
                     self._buffered += len(chunk)
         except TimeoutError as error:
             raise RefusedRequestError(Kind.BODY_TOO_SLOW, "body_too_slow", source=name) from error
-        except ClientDisconnect as error:
+        except ClientGoneError as error:
             raise RefusedRequestError(Kind.BODY_INCOMPLETE, "body_incomplete", source=name) from error
         if len(body) > self._limits.max_body_bytes:
             if has_more:
@@ -140,37 +190,44 @@ class Receiver:
     async def _discard(self, request: Request) -> None:
         """Read on for a moment: a connection closed on a sender that is still writing loses the answer."""
         discarded, has_more = 0, True
-        with contextlib.suppress(TimeoutError, ClientDisconnect):
+        with contextlib.suppress(TimeoutError, ClientGoneError):
             async with asyncio.timeout(_DISCARD_S):
                 while has_more and discarded <= self._limits.discard_bytes:
-                    chunk, has_more = await _next_chunk(request)
+                    chunk, has_more = await request.next_chunk()
                     discarded += len(chunk)
 
-    def _authenticate(self, source: Source | None, headers: Mapping[str, str], body: bytes) -> tuple[Source, Verified]:
-        if source is not None and source.configuration.scheme is SchemeName.UNSIGNED:
+    def _authenticate(self, source: Source | None, request: Request, body: bytes) -> tuple[Source, Verified]:
+        scheme = source.configuration.scheme if source else SchemeName.HMAC_HEX
+        if source is not None and scheme is SchemeName.UNSIGNED:
             return source, Verified(-1, "")
         now = self._clock()
-        scheme = source.configuration.scheme if source else SchemeName.HMAC_HEX
-        tolerance = dt.timedelta(seconds=source.configuration.tolerance_s if source else 300)
-        verified = verify(scheme, headers, body, source.keys if source else (), now=now, tolerance=tolerance)
-        if source is None:
-            raise RefusedRequestError(Kind.UNAUTHENTICATED, "unknown_source")
-        if not isinstance(verified, Verified):
-            raise RefusedRequestError(Kind.UNAUTHENTICATED, verified.reason.value, source=source.name)
-        self._ledger.used(source.secret_ids[verified.secret_index], now)
+        keys = source.keys_at(now) if source else ()
+        tolerance = source.tolerance if source else _STRANGER_TOLERANCE
+        verified = verify(scheme, request.headers, body, [key.value for key in keys], now=now, tolerance=tolerance)
+        if source is None or not isinstance(verified, Verified):
+            reason = "unknown_source" if source is None or isinstance(verified, Verified) else verified.reason.value
+            wait_s = self._rates.take(request.address, self._limits.refusals)
+            kind = Kind.TOO_MANY_REFUSALS if wait_s else Kind.UNAUTHENTICATED
+            raise RefusedRequestError(kind, reason, source=source.name if source else None, headers=_retry_after(wait_s))
+        self._ledger.used(keys[verified.secret_index].secret_id, now)
         return source, verified
 
+    def _check_rates(self, source: Source, request: Request) -> None:
+        """Refuse what is beyond the source's limits: after the signature, so that no stranger can use them up for it."""
+        limit, address_limit = source.configuration.rate_limit, source.configuration.address_rate_limit
+        wait_s = self._rates.take((source.name, request.address), address_limit) if address_limit else 0.0
+        if not wait_s and limit:
+            wait_s = self._rates.take((source.name,), limit)
+        if wait_s:
+            raise RefusedRequestError(Kind.TOO_MANY_EVENTS, "rate_limited", source=source.name, headers=_retry_after(wait_s))
 
-async def _next_chunk(request: Request) -> tuple[bytes, bool]:
-    """Return the next piece of the body and whether there is more (`Request.stream` does not tell that)."""
-    message = await request.receive()
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnect
-    return message.get("body", b""), message.get("more_body", False)
+
+def _retry_after(wait_s: float) -> dict[str, str]:
+    return {"Retry-After": str(max(1, math.ceil(wait_s)))} if wait_s else {}
 
 
-def _parse(body: bytes, source: Source) -> CanonicalEvent:
-    event = parse_event(body)
+def _parse(body: bytes, request: Request, source: Source) -> CanonicalEvent:
+    event = read_event(source.configuration.format, body, request.headers, source.mapping)
     if isinstance(event, BodyRefusal):
         raise RefusedRequestError(Kind.UNUSABLE_BODY, event.rule, source=source.name, detail=event.detail, where=event.where)
     if event.cmms_system_id is not None and event.cmms_system_id != source.name:
@@ -188,38 +245,11 @@ def _hook(event: CanonicalEvent, body: bytes, headers: Mapping[str, str], source
         event_type=event.event_type,
         payload=event.payload,
         occurred_at=event.occurred_at,
-        entity_key=entity_key(event),
-        dedup_key=dedup_key(event, body_sha256, verified.message_id),
+        entity_key=entity_key(event, body_sha256),
+        dedup_key=source.configuration.dedup_key_of(event, body, body_sha256, headers, verified.message_id),
         raw_body=body,
         body_sha256=body_sha256,
         signature=verified.signature,
         headers={name: headers[name][:_KEPT_CHARACTERS] for name in KEPT_HEADERS if name in headers},
         first_status=event.first_status,
     )
-
-
-def _joined(request: Request) -> dict[str, str]:
-    """Return the headers by lower-case name; one that comes twice is joined, which no signature survives."""
-    result: dict[str, str] = {}
-    for raw_name, raw_value in request.scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        result[name] = f"{result[name]}, {value}" if name in result else value
-    return result
-
-
-def _name(headers: Mapping[str, str], named_in_path: str | None) -> str:
-    """Return the system that the request claims to come from; two different claims are none."""
-    named_in_header = headers.get(SYSTEM_HEADER)
-    if named_in_path is None or named_in_header is None:
-        return named_in_path or named_in_header or ""
-    return named_in_path if named_in_path == named_in_header else ""
-
-
-def _is_json(content_type: str) -> bool:
-    media_type, _, parameters = content_type.lower().partition(";")
-    media_type = media_type.strip()
-    is_json = media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
-    charsets = [
-        value.strip(' "') for key, _, value in (p.partition("=") for p in parameters.split(";")) if key.strip() == "charset"
-    ]
-    return is_json and all(charset in {"utf-8", "utf8"} for charset in charsets)

@@ -3,6 +3,7 @@
 What belongs here: uvicorn and signals. What does not: HTTP routes (`app`), migrations (whoever starts the services runs them).
 """
 
+import asyncio
 import contextlib
 import signal
 import socket
@@ -19,9 +20,11 @@ from cmms_pipelines.storage.engine import cmms_address, make_engine
 from cmms_pipelines.storage.secrets import secret_box
 from cmms_webhook.app import create_app
 from cmms_webhook.logs import configure_logging
+from cmms_webhook.management.status import ENDING
 from cmms_webhook.receive import Limits
 
 MAX_HEAD_BYTES = 65_536
+HEAD_TIMEOUT_S = 20.0
 SHUTDOWN_S = 30
 BACKLOG = 2048
 
@@ -42,10 +45,32 @@ class _Server(uvicorn.Server):
 
 
 class BoundedHeadProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with a limit on what may come before the body: its own keeps headers without end."""
+    """uvicorn's protocol with limits on what may come before the body: its own keeps headers, and waits for them, without end.
 
+    It also tells streams, which would keep the server from stopping, when that begins.
+    """
+
+    head_timeout_s = HEAD_TIMEOUT_S
     _head_bytes = 0
     _is_in_head = True
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._ending = asyncio.Event()
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {ENDING: self._ending}  # type: ignore[dict-item]
+
+    def shutdown(self) -> None:
+        self._ending.set()
+        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         if self._is_in_head:
@@ -53,14 +78,25 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._is_in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("The request's headers are too large.")
+        elif self._is_in_head and self._head_bytes and self._head_timer is None:
+            self._wait_for_head()
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
+        self._stop_waiting()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._is_in_head, self._head_bytes = True, 0
         super().on_message_complete()
+
+    def _wait_for_head(self) -> None:
+        self._head_timer = self.loop.call_later(self.head_timeout_s, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -83,15 +119,16 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def server_config(app: FastAPI) -> uvicorn.Config:
-    """Return how uvicorn runs the application."""
+def server_config(app: FastAPI, trusted_proxies: str | None = None, *, head_timeout_s: float = HEAD_TIMEOUT_S) -> uvicorn.Config:
+    """Return how uvicorn runs the application; a sender's address is taken from proxies only where they are trusted."""
     return uvicorn.Config(
         app,
-        http=BoundedHeadProtocol,
+        http=type("Protocol", (BoundedHeadProtocol,), {"head_timeout_s": head_timeout_s}),
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=trusted_proxies is not None,
+        forwarded_allow_ips=trusted_proxies,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
@@ -114,6 +151,6 @@ def serve(settings: Settings, on_listening: Callable[[str], None] | None = None)
         _log.info("webhook_receiver_listening", address=address)
         if on_listening:
             on_listening(address)
-        _Server(server_config(app)).run(sockets=[listener])
+        _Server(server_config(app, settings.webhook_trusted_proxies)).run(sockets=[listener])
     engine.dispose()
     _log.info("webhook_receiver_stopped")

@@ -9,14 +9,17 @@ import datetime as dt
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import sqlalchemy as sa
 import structlog
 from cryptography.fernet import MultiFernet
 
 from cmms_pipelines.domain.errors import PermanentError, TransientError
+from cmms_pipelines.domain.event_formats import EventMapping
 from cmms_pipelines.domain.signatures import SchemeName, key_of
-from cmms_pipelines.storage.configurations import WEBHOOK, WebhookSource, read_configurations, read_source
+from cmms_pipelines.domain.webhook_source import WebhookSource
+from cmms_pipelines.storage.configurations import WEBHOOK, read_configurations, read_source
 from cmms_pipelines.storage.secrets import StoredSecret, active_secrets
 
 TIME_TO_LIVE_S = 1.0
@@ -26,14 +29,40 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
+class Key:
+    """A secret as the HMAC key that it is, while it is in force."""
+
+    value: bytes
+    secret_id: uuid.UUID
+    expires_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True)
 class Source:
     """A system that may send; `fault` says why it cannot be served although it is configured."""
 
     name: str
     configuration: WebhookSource
-    keys: tuple[bytes, ...]
-    secret_ids: tuple[uuid.UUID, ...]
+    keys: tuple[Key, ...] = ()
     fault: str | None = None
+
+    @cached_property
+    def tolerance(self) -> dt.timedelta:
+        return dt.timedelta(seconds=self.configuration.tolerance_s)
+
+    @cached_property
+    def mapping(self) -> EventMapping:
+        return self.configuration.mapping()
+
+    def keys_at(self, now: dt.datetime) -> tuple[Key, ...]:
+        """Return the keys in force: one may expire while the database, and so the next look at it, is away."""
+        if self._first_expiry is None or now < self._first_expiry:
+            return self.keys
+        return tuple(key for key in self.keys if key.expires_at is None or now < key.expires_at)
+
+    @cached_property
+    def _first_expiry(self) -> dt.datetime | None:
+        return min((key.expires_at for key in self.keys if key.expires_at), default=None)
 
 
 class Sources:
@@ -70,9 +99,12 @@ class Sources:
     async def _reload(self) -> None:
         try:
             known = await asyncio.to_thread(read_sources, self._engine, self._box, self._clock())
-            for source in known.values():
-                if source.fault and (self._known is None or self._known.get(source.name) != source):
-                    _log.error("source_unusable", source=source.name, fault=source.fault)
+            before = self._known or {}
+            for name, source in known.items():
+                if source == before.get(name):
+                    known[name] = before[name]  # with what was worked out from it
+                elif source.fault:
+                    _log.error("source_unusable", source=name, fault=source.fault)
             self._known = known
         except sa.exc.SQLAlchemyError as error:
             _log.error("sources_not_read", error=type(error).__name__)
@@ -98,14 +130,14 @@ def _source(name: str, configuration: Mapping[str, object], secrets: list[Stored
     try:
         source = read_source(configuration)
     except PermanentError:
-        return Source(name, WebhookSource(), (), (), "configuration_unusable")
-    keys, secret_ids = [], []
+        return Source(name, WebhookSource(), fault="configuration_unusable")
     try:
-        for secret in secrets:
-            if secret.value is not None:
-                keys.append(key_of(source.scheme, secret.value.get_secret_value()))
-                secret_ids.append(secret.id)
+        keys = tuple(
+            Key(key_of(source.scheme, secret.value.get_secret_value()), secret.id, secret.expires_at)
+            for secret in secrets
+            if secret.value is not None
+        )
     except PermanentError:
-        return Source(name, source, (), (), "secret_unusable")
+        return Source(name, source, fault="secret_unusable")
     is_unreadable = bool(secrets) and not keys and source.scheme is not SchemeName.UNSIGNED
-    return Source(name, source, tuple(keys), tuple(secret_ids), "secrets_unreadable" if is_unreadable else None)
+    return Source(name, source, keys, "secrets_unreadable" if is_unreadable else None)

@@ -65,18 +65,23 @@ EQUIPMENT_FIELDS = ("equipment_number", "asset_number", "equipment_id", "asset_i
 
 @dataclass(frozen=True)
 class CanonicalEvent:
-    """One event, strictly parsed; `occurred_at` is aware and in UTC, `payload` holds only what jsonb can hold."""
+    """One event, strictly parsed; `payload` holds only what jsonb can hold.
+
+    `occurred_at` is in UTC, or None where the sender gives no time that can be trusted (ours always do). `is_understood` is
+    False for what a sender's format could not read: it is held as it came.
+    """
 
     event_type: str
-    occurred_at: dt.datetime
+    occurred_at: dt.datetime | None
     payload: Mapping[str, Any]
     cmms_system_id: str | None = None
     event_id: str | None = None
+    is_understood: bool = True
 
     @property
     def is_known(self) -> bool:
         """Whether its type has a handler; the others are held until one does."""
-        return self.event_type in _KNOWN
+        return self.is_understood and self.event_type in _KNOWN
 
     @property
     def first_status(self) -> HookStatus:
@@ -98,7 +103,7 @@ def parse_event(raw: bytes, max_depth: int = MAX_DEPTH) -> CanonicalEvent | Body
         return refused.refusal
 
 
-def entity_key(event: CanonicalEvent) -> str:
+def entity_key(event: CanonicalEvent, body_sha256: bytes = b"") -> str:
     """Return the entity whose events must apply in order: `work_order:<number>`, `equipment:<number>` or `event:<id>`.
 
     A work order comes before the equipment that it is about, except for events about equipment itself. Leading zeros
@@ -112,7 +117,8 @@ def entity_key(event: CanonicalEvent) -> str:
             number = canonical_number(event.payload.get(name))
             if number:
                 return f"{kind}:{number}"
-    return f"event:{event.event_id or f'{event.event_type}@{event.occurred_at.isoformat()}'}"
+    at = event.occurred_at.isoformat() if event.occurred_at else body_sha256.hex()
+    return f"event:{event.event_id or f'{event.event_type}@{at}'}"
 
 
 def canonical_number(value: object) -> str | None:

@@ -14,12 +14,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from cmms_pipelines.domain.errors import PermanentError
 
 TOLERANCE = dt.timedelta(minutes=5)
 MAX_SIGNATURES = 16
 _MESSAGE_ID = re.compile(r"[!-~]{1,200}")
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,4096}=*")
+_HEX_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
+_BASE64_DIGEST = re.compile(r"[A-Za-z0-9+/]{43}=")
 _KEYS_TRIED = 2  # a source with one secret, one with two in rotation, and none at all cost the same time
 _BURNED_KEY = b"no source has this key; it only keeps the time of a refusal equal"
 
@@ -36,6 +40,7 @@ class SchemeName(StrEnum):
     MAINTAINX = "maintainx"
     SERVICECHANNEL = "servicechannel"
     FIELD_NATION = "field_nation"
+    BEARER = "bearer"
     UNSIGNED = "unsigned"
 
 
@@ -50,11 +55,13 @@ class Layout(StrEnum):
     """How the signature header is laid out.
 
     `single`: one digest. `versioned_list`: `v1,<digest>` several times, separated by spaces. `fields`: `t=<time>,v1=<digest>`.
+    `token`: no digest, the secret itself after `Bearer`; it proves who sends, not what was sent.
     """
 
     SINGLE = "single"
     VERSIONED_LIST = "versioned_list"
     FIELDS = "fields"
+    TOKEN = "token"  # noqa: S105 - a layout, not a secret
 
 
 class RefusalReason(StrEnum):
@@ -91,6 +98,16 @@ class Scheme:
     required: Mapping[str, str] = field(default_factory=dict)
     has_encoded_secret: bool = False
 
+    @cached_property
+    def named(self) -> tuple[Mapping[str, str], ...]:
+        """The headers' whole names, one mapping for each family."""
+        return tuple({part: family + name for part, name in self.headers.items()} for family in self.families)
+
+    @cached_property
+    def timestamps(self) -> re.Pattern[str]:
+        """What a timestamp looks like."""
+        return re.compile(self.timestamp_pattern)
+
 
 SCHEMES: Mapping[SchemeName, Scheme] = {
     SchemeName.HMAC_HEX: Scheme({"signature": "x-hmac-signature"}, prefix="sha256="),
@@ -114,6 +131,7 @@ SCHEMES: Mapping[SchemeName, Scheme] = {
     ),
     SchemeName.SERVICECHANNEL: Scheme({"signature": "sign-data"}, Encoding.BASE64, required={"sign-type": "HMACSHA256"}),
     SchemeName.FIELD_NATION: Scheme({"signature": "x-fn-signature"}, prefix="sha256=", is_prefix_required=True),
+    SchemeName.BEARER: Scheme({"signature": "authorization"}, layout=Layout.TOKEN),
 }
 
 
@@ -121,8 +139,8 @@ SCHEMES: Mapping[SchemeName, Scheme] = {
 class Verified:
     """The body is from somebody who holds a secret of the source.
 
-    `secret_index` is the position of the secret that matched; `signature` the header as it came; `message_id` and
-    `signed_at` are there only where the signature covers them.
+    `secret_index` is the position of the secret that matched; `signature` the header as it came, empty for a bearer token,
+    which is a secret; `message_id` and `signed_at` are there only where the signature covers them.
     """
 
     secret_index: int
@@ -156,6 +174,8 @@ def key_of(scheme: SchemeName, secret: str) -> bytes:
     """
     if not secret:
         raise PermanentError("A webhook secret must not be empty.")
+    if scheme is SchemeName.BEARER and not _TOKEN.fullmatch(secret):
+        raise PermanentError("A bearer token is made of letters, digits and '-._~+/', at least 16 of them.")
     if not SCHEMES[scheme].has_encoded_secret:
         return secret.encode("utf-8")
     try:
@@ -189,7 +209,8 @@ def verify(
     except _MalformedError as malformed:
         claim = Refused(malformed.reason)
     content = _content(preset, claim, body) if isinstance(claim, _Claim) else body
-    index = _matching_key(preset, content, claim.digests if isinstance(claim, _Claim) else (), keys)
+    match = _matching_token if preset.layout is Layout.TOKEN else _matching_key
+    index = match(preset, content, claim.digests if isinstance(claim, _Claim) else (), keys)
     if isinstance(claim, Refused):
         return claim
     if index is None:
@@ -197,7 +218,7 @@ def verify(
     signed_at = _time_of(claim.timestamp)
     if signed_at is not None and abs(signed_at - now) > tolerance:
         return Refused(RefusalReason.EXPIRED if signed_at < now else RefusalReason.FROM_THE_FUTURE)
-    return Verified(index, claim.signature, claim.message_id, signed_at)
+    return Verified(index, "" if preset.layout is Layout.TOKEN else claim.signature, claim.message_id, signed_at)
 
 
 def sign(scheme: SchemeName, key: bytes, body: bytes, now: dt.datetime, message_id: str = "") -> dict[str, str]:
@@ -205,6 +226,8 @@ def sign(scheme: SchemeName, key: bytes, body: bytes, now: dt.datetime, message_
     if scheme is SchemeName.UNSIGNED:
         return {}
     preset = SCHEMES[scheme]
+    if preset.layout is Layout.TOKEN:
+        return {preset.headers["signature"]: f"Bearer {key.decode('utf-8')}"}
     claim = _Claim("", (), str(int(now.timestamp())), message_id)
     digest = _encode(preset.encoding, hmac.digest(key, _content(preset, claim, body), hashlib.sha256)).decode("ascii")
     laid_out = {
@@ -235,17 +258,34 @@ def _matching_key(preset: Scheme, content: bytes, digests: Sequence[bytes], keys
     return matching
 
 
+def _matching_token(_preset: Scheme, content: bytes, tokens: Sequence[bytes], keys: Sequence[bytes]) -> int | None:
+    """Return the position of the key that the token is, compared by digests, so that not even its length shows in the time."""
+    digests = [hmac.digest(_BURNED_KEY, token, hashlib.sha256) for token in tokens]
+    matching = None
+    for index, key in enumerate([*keys, *[_BURNED_KEY] * (_KEYS_TRIED - len(keys))]):
+        hmac.digest(key, content, hashlib.sha256)  # as much work as a signature over the body
+        expected = hmac.digest(_BURNED_KEY, key, hashlib.sha256)
+        for digest in digests:
+            is_equal = hmac.compare_digest(expected, digest)
+            if is_equal and matching is None and index < len(keys):
+                matching = index
+    return matching
+
+
 def _read_claim(preset: Scheme, headers: Mapping[str, str]) -> _Claim:
-    name = preset.headers["signature"]
-    family = next((family for family in preset.families if family + name in headers), "")
-    found = {part: headers.get(family + name) for part, name in preset.headers.items()}
-    is_complete = all(headers.get(name, "").upper() == value.upper() for name, value in preset.required.items())
-    signature, timestamp, message_id = (found.get(part) for part in ("signature", "timestamp", "id"))
-    if signature is None or None in found.values() or not is_complete:
-        raise _MalformedError(RefusalReason.MISSING_HEADER)
+    named = next((names for names in preset.named if names["signature"] in headers), preset.named[0])
+    for name in named.values():
+        if name not in headers:
+            raise _MalformedError(RefusalReason.MISSING_HEADER)
+    for name, value in preset.required.items():
+        if headers.get(name, "").upper() != value.upper():
+            raise _MalformedError(RefusalReason.MISSING_HEADER)
+    signature = headers[named["signature"]]
+    timestamp = headers[named["timestamp"]] if "timestamp" in named else None
+    message_id = headers[named["id"]] if "id" in named else None
     if preset.layout is Layout.FIELDS:
         timestamp = next(_fields(signature, "t"), "")
-    if timestamp is not None and not re.fullmatch(preset.timestamp_pattern, timestamp):
+    if timestamp is not None and not preset.timestamps.fullmatch(timestamp):
         raise _MalformedError(RefusalReason.MALFORMED_TIMESTAMP)
     if message_id is not None and not _MESSAGE_ID.fullmatch(message_id):
         raise _MalformedError(RefusalReason.MALFORMED_ID)
@@ -260,13 +300,18 @@ def _digests(preset: Scheme, signature: str) -> Iterator[bytes]:
         candidates = [part.removeprefix("v1,") for part in signature.split(" ") if part.startswith("v1,")]
     elif preset.layout is Layout.FIELDS:
         candidates = list(_fields(signature, "v1"))
+    elif preset.layout is Layout.TOKEN:
+        kind, _, token = signature.partition(" ")
+        if kind.lower() == "bearer" and _TOKEN.fullmatch(token):
+            yield token.encode("ascii")
+        return
     elif preset.is_prefix_required and not signature.startswith(preset.prefix):
         candidates = []
     else:
         candidates = [signature.removeprefix(preset.prefix)]
-    pattern = r"[0-9a-fA-F]{64}" if preset.encoding is Encoding.HEX else r"[A-Za-z0-9+/]{43}="
+    pattern = _HEX_DIGEST if preset.encoding is Encoding.HEX else _BASE64_DIGEST
     for candidate in candidates:
-        if re.fullmatch(pattern, candidate):
+        if pattern.fullmatch(candidate):
             yield (candidate.lower() if preset.encoding is Encoding.HEX else candidate).encode("ascii")
 
 

@@ -18,13 +18,14 @@ from pydantic import SecretStr
 
 from cmms_pipelines.domain.errors import PermanentError, TransientError
 from cmms_pipelines.domain.signatures import SchemeName, key_of, sign
+from cmms_pipelines.domain.webhook_source import WebhookSource
 from cmms_pipelines.operate import figures, stack
 from cmms_pipelines.operate.dagster_api import ENDED, DagsterApi, RunStatus
 from cmms_pipelines.operate.demo_events import SYSTEM, DemoEvent, events_of
 from cmms_pipelines.operate.summary import EventFigures, Summary, SyncFigures
 from cmms_pipelines.operate.supervise import Progress
 from cmms_pipelines.settings import Settings
-from cmms_pipelines.storage.configurations import WebhookSource, register_source
+from cmms_pipelines.storage.configurations import register_source
 from cmms_pipelines.storage.engine import shared_engine
 from cmms_pipelines.storage.secrets import active_secrets, secret_box
 

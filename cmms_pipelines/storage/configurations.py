@@ -1,46 +1,26 @@
 """Source systems as configuration: `cmms.sync_configurations`, where every change leaves a version and an audit row.
 
-What belongs here: the models of a configuration, reading and writing it. What does not: what a configuration does
+What belongs here: reading and writing them. What does not: what may stand in one (`domain.webhook_source`), and what it does
 (`cmms_webhook` for sources of events).
 """
 
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Any
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import SecretStr, ValidationError
 
 from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.domain.events import SYSTEM_ID
 from cmms_pipelines.domain.signatures import SchemeName, key_of
+from cmms_pipelines.domain.webhook_source import WebhookSource
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage import secrets
 from cmms_pipelines.storage.tables import audit_log, sync_configuration_versions, sync_configurations
 
 WEBHOOK = "webhook"
-
-
-class WebhookSource(BaseModel):
-    """How events of one system are received: the configuration of sync type `webhook`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    scheme: SchemeName = Field(default=SchemeName.HMAC_HEX, description="how the system signs")
-    tolerance_s: Annotated[int, Field(ge=1, le=3600)] = Field(
-        default=300, description="clock difference allowed to a signed time"
-    )
-    may_shed: bool = Field(default=False, description="the system sends again after 503, so it yields first under overload")
-    allow_unsigned: bool = Field(
-        default=False, description="explicit consent to scheme `unsigned`: anybody can send as this system"
-    )
-
-    @model_validator(mode="after")
-    def _unsigned_only_by_consent(self) -> Self:
-        if (self.scheme is SchemeName.UNSIGNED) != self.allow_unsigned:
-            raise ValueError("scheme 'unsigned' and allow_unsigned=true go together: say both or neither")
-        return self
 
 
 @dataclass(frozen=True)

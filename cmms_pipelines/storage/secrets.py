@@ -30,6 +30,7 @@ class StoredSecret:
     id: uuid.UUID
     cmms_system_id: str
     value: SecretStr | None
+    expires_at: dt.datetime | None = None
 
 
 def secret_box(settings: Settings) -> MultiFernet:
@@ -81,13 +82,16 @@ def active_secrets(
     """Return the secrets that are neither revoked nor expired at `now`, newest first: of one source, or of all."""
     secrets = webhook_secrets.c
     query = (
-        sa.select(secrets.id, secrets.cmms_system_id, secrets.ciphertext)
+        sa.select(secrets.id, secrets.cmms_system_id, secrets.ciphertext, secrets.expires_at)
         .where(secrets.revoked_at.is_(None), sa.or_(secrets.expires_at.is_(None), secrets.expires_at > now))
         .order_by(secrets.created_at.desc(), secrets.id)
     )
     if cmms_system_id is not None:
         query = query.where(secrets.cmms_system_id == cmms_system_id)
-    return [StoredSecret(row.id, row.cmms_system_id, _decrypt(box, bytes(row.ciphertext))) for row in connection.execute(query)]
+    return [
+        StoredSecret(row.id, row.cmms_system_id, _decrypt(box, bytes(row.ciphertext)), row.expires_at)
+        for row in connection.execute(query)
+    ]
 
 
 def revoke(connection: sa.Connection, secret_id: uuid.UUID, actor: str, now: dt.datetime) -> bool:

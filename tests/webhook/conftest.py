@@ -20,19 +20,20 @@ import uvicorn
 from pydantic import SecretStr
 
 from cmms_pipelines.domain.signatures import SchemeName, key_of, sign
+from cmms_pipelines.domain.webhook_source import RateLimit, WebhookSource
 from cmms_pipelines.settings import Settings
-from cmms_pipelines.storage.configurations import WebhookSource, register_source
+from cmms_pipelines.storage.configurations import register_source
 from cmms_pipelines.storage.engine import make_engine
 from cmms_pipelines.storage.secrets import secret_box
 from cmms_pipelines.storage.tables import audit_log
 from cmms_pipelines.storage.tables import maintenance_event_hooks as hooks_table
 from cmms_webhook.app import EVENTS, create_app
 from cmms_webhook.receive import Limits
-from cmms_webhook.server import listen, server_config
+from cmms_webhook.server import HEAD_TIMEOUT_S, listen, server_config
 from tests.conftest import TEMPLATE, Database, new_database
 
 SECRET = "plant-cmms-secret"
-LIMITS = Limits(max_body_bytes=65_536, body_timeout_s=1.5)
+LIMITS = Limits(max_body_bytes=65_536, body_timeout_s=1.5, refusals=RateLimit(per_s=1_000, burst=100_000))
 
 
 def event_body(**changes: object) -> bytes:
@@ -90,10 +91,18 @@ class Sidecar:
 
 
 @contextlib.contextmanager
-def running(database: Database, settings: Settings, limits: Limits | None = None) -> Iterator[Sidecar]:
+def running(
+    database: Database,
+    settings: Settings,
+    limits: Limits | None = None,
+    *,
+    trusted_proxies: str | None = None,
+    head_timeout_s: float = HEAD_TIMEOUT_S,
+) -> Iterator[Sidecar]:
     """A sidecar in a thread of this process."""
     engine = make_engine(database.url, hide_parameters=True)
-    server = uvicorn.Server(server_config(create_app(engine, secret_box(settings), limits=limits)))
+    app = create_app(engine, secret_box(settings), limits=limits)
+    server = uvicorn.Server(server_config(app, trusted_proxies, head_timeout_s=head_timeout_s))
     listener = listen("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

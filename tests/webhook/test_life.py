@@ -11,9 +11,10 @@ import psycopg
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
+from cmms_pipelines.domain.webhook_source import WebhookSource
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage import migrate
-from cmms_pipelines.storage.configurations import WebhookSource, register_source
+from cmms_pipelines.storage.configurations import register_source
 from cmms_pipelines.storage.engine import make_engine
 from cmms_webhook.app import EVENTS
 from tests.conftest import Database

@@ -38,6 +38,7 @@ HOSTILE = [
     ENVELOPE % b'"\\ud800"',
     ENVELOPE % b'{"b":1,"b":2}',
     ENVELOPE % b'"\xc3\x28"',
+    gzip.compress(b"0" * 20_000_000, 9),  # a bomb that nobody said was compressed: it is never unpacked
     b'{"event_type":"x","timestamp":"2026-03-01T08:30:00","payload":{}}',
     b'{"event_type":"x","timestamp":"99999-03-01T08:30:00Z","payload":{}}',
 ]
@@ -288,10 +289,16 @@ def test_the_description_names_every_answer_and_no_secret(shared_sidecar: Sideca
     paths = answer.json()["paths"]
     for path in (EVENTS, EVENTS + "/{cmms_system_id}"):
         operation = paths[path]["post"]
-        assert set(operation["responses"]) == {"202", "400", "401", "408", "413", "415", "422", "503"}
+        assert set(operation["responses"]) == {"202", "400", "401", "408", "413", "415", "422", "429", "503"}
         assert all(response["description"] for response in operation["responses"].values())
         assert operation["requestBody"]["content"]["application/json"]["examples"]
-    assert set(paths) == {EVENTS, EVENTS + "/{cmms_system_id}", "/health/live", "/health/ready"}
+    assert {path for path in paths if not path.startswith("/api/v1/cmms/")} == {
+        EVENTS,
+        EVENTS + "/{cmms_system_id}",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+    }
     assert SECRET not in answer.text
     for example in paths[EVENTS]["post"]["requestBody"]["content"]["application/json"]["examples"].values():
         assert shared_sidecar.post(json.dumps(example["value"]).encode()).status_code == 202
