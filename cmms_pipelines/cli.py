@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from cmms_pipelines.commands import database, events, hook, rejections, services, sync
+from cmms_pipelines.commands import api, config, database, events, hook, rejections, services, sync, tokens
 from cmms_pipelines.domain.errors import CmmsError
 
 
@@ -45,9 +45,12 @@ app = _Cli(
 services.add_to(app)
 app.add_typer(database.app, name="db")
 app.add_typer(sync.app, name="sync")
+app.add_typer(api.app, name="api")
 app.add_typer(events.app, name="events")
 app.add_typer(hook.app, name="hook")
 app.add_typer(rejections.app, name="rejections")
+app.add_typer(config.app, name="config")
+app.add_typer(tokens.app, name="tokens")
 
 if __name__ == "__main__":
     app()

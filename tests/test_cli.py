@@ -13,7 +13,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from cmms_pipelines.domain.webhook_source import WebhookSource
 from cmms_pipelines.storage import embedded
+from cmms_pipelines.storage.configurations import WEBHOOK, write_configuration
 from tests.conftest import Database
 
 
@@ -105,9 +107,48 @@ def test_an_empty_inbox_is_drained_at_once_and_an_empty_quarantine_is_an_empty_l
 
 def test_putting_events_back_needs_to_know_which(database: Database) -> None:
     assert cmms("events", "replay", CMMS_DATABASE_URL=database.url).returncode == 2
-    assert json.loads(cmms("events", "replay", "--status", "dead_letter", "--json", CMMS_DATABASE_URL=database.url).stdout) == {
-        "put_back": []
-    }
+    dead = cmms(
+        "events", "replay", "--status", "dead_letter", "--type", "asset_updated", "--json", CMMS_DATABASE_URL=database.url
+    )
+    assert json.loads(dead.stdout) == {"put_back": []}
+    tried = cmms("events", "replay", "--since", "2026-01-01", "--dry-run", "--json", CMMS_DATABASE_URL=database.url)
+    assert json.loads(tried.stdout) == {"events": 0, "by_status": {}, "by_type": {}, "trials": []}
+
+
+def test_a_token_is_made_once_listed_without_itself_and_revoked_once(database: Database) -> None:
+    environment = {"CMMS_DATABASE_URL": database.url}
+    made = cmms("tokens", "create", "Ada", "--role", "viewer", "--expires-in-days", "7", **environment)
+    token = made.stdout.strip()
+    assert token.startswith("cmms_"), made.stderr
+    assert_one_sentence(cmms("tokens", "create", "Ada", "--role", "admin", **environment), "'Ada'", "revoke it first")
+    listed = cmms("tokens", "list", "--json", **environment).stdout
+    assert [(row["name"], row["role"], row["revoked_at"]) for row in json.loads(listed)] == [("Ada", "viewer", None)]
+    assert token not in listed + made.stderr
+    assert cmms("tokens", "revoke", "Ada", **environment).returncode == 0
+    assert_one_sentence(cmms("tokens", "revoke", "Ada", **environment), "'Ada'")
+
+
+def test_configurations_are_shown_validated_and_rolled_back(database: Database, home: Path, tmp_path: Path) -> None:
+    environment = {"CMMS_DATABASE_URL": database.url, "CMMS_HOME": str(home)}
+    for tolerance_s in (10, 20):
+        with database.engine.begin() as connection:
+            source = WebhookSource(tolerance_s=tolerance_s).model_dump(mode="json")
+            write_configuration(connection, "plant-cmms", WEBHOOK, source, actor="tests")
+    [listed] = json.loads(cmms("config", "list", "--json", **environment).stdout)
+    assert (listed["source"], listed["version"], listed["scheme"]) == ("plant-cmms", 2, "hmac_hex")
+    back = json.loads(cmms("config", "rollback", "plant-cmms", "--to", "1", "--json", **environment).stdout)
+    assert (back["version"], back["configuration"]["tolerance_s"]) == (3, 10)
+    shown = json.loads(cmms("config", "show", "plant-cmms", **environment).stdout)
+    assert (shown["version"], shown["secrets"]) == (3, [])
+    versions = json.loads(cmms("config", "history", "plant-cmms", "--json", **environment).stdout)
+    assert [(one["version"], one["changed_by"]) for one in versions] == [(3, "command line"), (2, "tests"), (1, "tests")]
+    assert cmms("config", "validate", **environment).returncode == 0
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"scheme": "none"}')
+    judged = cmms("config", "validate", "--file", str(broken), "--json", **environment)
+    assert judged.returncode == 1
+    assert "scheme" in json.loads(judged.stdout)[0]["problem"]
+    assert_one_sentence(cmms("config", "show", "nobody", **environment), "'nobody'")
 
 
 def test_a_sample_event_of_an_unknown_system_is_told_in_one_sentence(database: Database, home: Path) -> None:

@@ -15,6 +15,7 @@ import orjson
 import sqlalchemy as sa
 
 from cmms_pipelines.domain.event_payloads import NO_HANDLER, Refusal
+from cmms_pipelines.storage.inbox_changes import tell_changed
 from cmms_pipelines.storage.tables import equipment, maintenance_event_hooks
 
 _HOOKS = maintenance_event_hooks.fullname
@@ -72,7 +73,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds from acceptance to settlement of the events of one transaction."""
+    """Milliseconds from acceptance, or the last replay, to settlement of the events of one transaction."""
 
     milliseconds: Sequence[float]
 
@@ -117,12 +118,14 @@ _SETTLE = sa.text(f"""
         processed_at = CASE WHEN done.status IN ('pending', 'held') THEN NULL ELSE clock_timestamp() END,
         error_message = done.error,
         retry_count = hooks.retry_count + CASE WHEN done.retry_in_s > 0 THEN 1 ELSE 0 END,
+        retries_total = hooks.retries_total + CASE WHEN done.retry_in_s > 0 THEN 1 ELSE 0 END,
         next_attempt_at = clock_timestamp() + make_interval(secs => done.retry_in_s),
         outcome = done.outcome,
         dagster_run_id = :run_id
     FROM jsonb_to_recordset(CAST(:settled AS jsonb)) AS done (id uuid, status text, error text, retry_in_s float, outcome jsonb)
     WHERE hooks.id = done.id
-    RETURNING extract(epoch FROM clock_timestamp() - hooks.created_at) * 1000 AS milliseconds, hooks.processing_status
+    RETURNING hooks.processing_status,
+              extract(epoch FROM clock_timestamp() - coalesce(hooks.replayed_at, hooks.created_at)) * 1000 AS milliseconds
 """)
 
 _RELEASE = sa.text(f"""
@@ -135,6 +138,7 @@ _RELEASE = sa.text(f"""
         ORDER BY held.sequence
         FOR UPDATE OF held SKIP LOCKED
     )
+    RETURNING id
 """)
 
 _STATUS = {
@@ -207,13 +211,16 @@ def settle(connection: sa.Connection, settlements: Sequence[Settlement], run_id:
     ]
     if not rows:
         return Latency(())
-    written = connection.execute(_SETTLE, {"settled": orjson.dumps(rows, default=str).decode(), "run_id": run_id})
+    written = connection.execute(_SETTLE, {"settled": orjson.dumps(rows, default=str).decode(), "run_id": run_id}).all()
+    tell_changed(connection, [settled.event.id for settled in settlements if settled.verdict is not Verdict.LEFT])
     return Latency([float(row.milliseconds) for row in written if row.processing_status not in {"pending", "held"}])
 
 
 def release_held(connection: sa.Connection) -> int:
     """Put events back whose unknown equipment has arrived; return how many."""
-    return connection.execute(_RELEASE).rowcount
+    released = connection.scalars(_RELEASE).all()
+    tell_changed(connection, released)
+    return len(released)
 
 
 def refused(event: ClaimedEvent, refusal: Refusal) -> Settlement:

@@ -188,7 +188,7 @@ def test_the_definitions_load_without_what_a_run_of_events_does_not_need() -> No
 def test_every_asset_of_the_domain_tells_its_story() -> None:
     definitions = dg.Definitions.merge(build(), dg.Definitions(resources={"warehouse": Warehouse()}))
     specs = {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
-    assert sorted(specs) == ["cmms/maintenance_event_hooks", "cmms/work_orders"]
+    assert sorted(specs) == ["cmms/dead_letters", "cmms/maintenance_event_hooks", "cmms/work_orders"]
     for spec in specs.values():
         assert (spec.group_name, list(spec.owners)) == ("maintenance", ["team:maintenance-data"])
         assert spec.kinds

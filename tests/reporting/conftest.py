@@ -19,6 +19,8 @@ from cmms_pipelines.storage.engine import make_engine
 from tests.conftest import TEMPLATE, Database, new_database
 from tests.reporting.known_rows import AS_OF, KnownRows, make_rows, store
 
+MARTS = ("equipment_status", "sync_performance", "event_analytics")
+
 
 @dataclass(frozen=True)
 class Built:
@@ -43,7 +45,7 @@ def built(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         definitions = build(Settings(home=home), database_url=url, as_of=AS_OF)
         with dg.DagsterInstance.ephemeral() as instance:
             result = definitions.resolve_job_def("build_marts").execute_in_process(instance=instance, raise_on_error=False)
-        marts = {name: read(engine, f"TABLE analytics.{name}") for name in ("equipment_status", "sync_performance")}
+        marts = {name: read(engine, f"TABLE analytics.{name}") for name in MARTS}
         yield Built(rows, home, Database(url, engine), definitions, result, marts)
         engine.dispose()
 

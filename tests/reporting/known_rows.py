@@ -27,6 +27,9 @@ class KnownRows:
     api_sync_logs: list[Row]
     sync_rejections: list[Row]
     api_calls: list[Row]
+    maintenance_event_hooks: list[Row]
+    delivery_counts: list[Row]
+    audit_log: list[Row]
 
 
 def make_rows() -> KnownRows:
@@ -60,6 +63,9 @@ def make_rows() -> KnownRows:
         api_sync_logs=logs,
         sync_rejections=[_rejection(dice, number) for number in range(1, 61)],
         api_calls=[call for log in logs[:12] for call in _calls(dice, log)] + [_call(dice, None)],
+        maintenance_event_hooks=[_hook(dice, number) for number in range(1, 201)],
+        delivery_counts=_delivery_counts(dice),
+        audit_log=[_refusal(dice) for _ in range(40)],
     )
 
 
@@ -165,4 +171,53 @@ def _call(dice: random.Random, sync_log_id: int | None) -> Row:
         "rows": dice.randint(0, 5000),
         "error": None if status == 200 else "no answer",
         "started_at": AS_OF,
+    }
+
+
+def _hook(dice: random.Random, number: int) -> Row:
+    status = dice.choice(["processed", "processed", "processed", *tables.HOOK_STATUSES])
+    received = AS_OF - timedelta(minutes=dice.randint(1, 4000))
+    replayed = received + timedelta(minutes=7) if dice.random() < 0.2 else None
+    is_open = status in {"pending", "held"}
+    return {
+        "cmms_system_id": dice.choice(["cmms-1", "cmms-2"]),
+        "event_type": dice.choice(["work_order_updated", "asset_updated"]),
+        "event_payload": {},
+        "hmac_signature": "",
+        "processing_status": status,
+        "created_at": received,
+        "processed_at": None if is_open else (replayed or received) + timedelta(milliseconds=dice.randint(20, 9000)),
+        "retry_count": 0,
+        "retries_total": dice.choice([0, 0, 0, 1, 3]),
+        "replays": 1 if replayed else 0,
+        "replayed_at": replayed,
+        "raw_body": b"{}",
+        "body_sha256": bytes(32),
+        "dedup_key": f"id:{number}",
+        "entity_key": f"work_order:{number % 17}",
+    }
+
+
+def _delivery_counts(dice: random.Random) -> list[Row]:
+    minutes = [(AS_OF - timedelta(minutes=60 * step)).replace(second=0) for step in range(100)]
+    return [
+        {
+            "minute": minute,
+            "cmms_system_id": "cmms-1",
+            "event_type": dice.choice(["work_order_updated", "asset_deleted"]),
+            "outcome": dice.choice(["accepted", "duplicate", "quarantined"]),
+            "deliveries": dice.randint(1, 40),
+        }
+        for minute in minutes
+    ]
+
+
+def _refusal(dice: random.Random) -> Row:
+    return {
+        "at": AS_OF - timedelta(minutes=dice.randint(1, 4000)),
+        "actor": "webhook receiver",
+        "action": dice.choice(["hook.refused", "hook.refused", "hook.refused", "event.replayed"]),
+        "entity_key": dice.choice(["cmms-1", "cmms-2", None]),
+        "after": {"count": dice.randint(1, 9)},
+        "reason": dice.choice(["wrong_signature", "unknown_source", "expired"]),
     }

@@ -25,10 +25,13 @@ STAGING = {
     "stg_cmms__api_calls": "api_calls",
     "stg_cmms__work_orders": "work_orders",
     "stg_cmms__maintenance_event_hooks": "maintenance_event_hooks",
+    "stg_cmms__delivery_counts": "delivery_counts",
+    "stg_cmms__hook_refusals": "audit_log",
 }
 MARTS = {
     "equipment_status": ["plants", "equipment", "equipment_groups", "running_times", "sync_rejections", "work_orders"],
     "sync_performance": ["api_sync_logs", "api_calls"],
+    "event_analytics": ["maintenance_event_hooks", "delivery_counts", "hook_refusals"],
 }
 A_WRONG_LOG = "INSERT INTO cmms.api_sync_logs (id, sync_type, records_processed) VALUES (999, 'equipment', 5)"
 

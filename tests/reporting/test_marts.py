@@ -1,14 +1,14 @@
 """The marts say what the operational rows say, computed here another way."""
 
 from collections import Counter
-from datetime import UTC, timedelta
+from datetime import UTC, date, timedelta
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.reporting.conftest import Built, read
+from tests.reporting.conftest import MARTS, Built, read
 from tests.reporting.known_rows import AS_OF, TODAY, Row
 
 pytestmark = pytest.mark.xdist_group("reporting")  # one build for the folder, not one for each worker
@@ -118,9 +118,41 @@ def test_models_land_in_analytics_as_views_and_tables(built: Built) -> None:
         built.database.engine, "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'analytics'"
     )
     kinds = {row["table_name"]: row["table_type"] for row in relations}
-    assert {name for name, kind in kinds.items() if kind == "BASE TABLE"} == {"equipment_status", "sync_performance"}
+    assert {name for name, kind in kinds.items() if kind == "BASE TABLE"} == set(MARTS)
     assert {name for name, kind in kinds.items() if kind == "VIEW"} == {name for name in kinds if name.startswith("stg_cmms__")}
-    assert len(kinds) == 11
+    assert len(kinds) == 14
+
+
+def test_event_analytics_agree_with_the_events_and_the_deliveries(built: Built) -> None:
+    events: dict[tuple[date, str, str], list[Row]] = {}
+    for row in built.rows.maintenance_event_hooks:
+        events.setdefault((row["created_at"].date(), row["cmms_system_id"], row["event_type"]), []).append(row)
+    duplicates: Counter[tuple[date, str, str]] = Counter()
+    for row in built.rows.delivery_counts:
+        if row["outcome"] == "duplicate":
+            duplicates[row["minute"].date(), row["cmms_system_id"], row["event_type"]] += row["deliveries"]
+    refused: dict[tuple[date, str, str], Counter[str]] = {}
+    for row in built.rows.audit_log:
+        if row["action"] == "hook.refused":
+            key = (row["at"].date(), row["entity_key"] or "(unknown)", "(unread)")
+            refused.setdefault(key, Counter())[row["reason"]] += row["after"]["count"]
+    found = {(row["received_on"], row["cmms_system_id"], row["event_type"]): row for row in built.marts["event_analytics"]}
+    assert found.keys() == events.keys() | duplicates.keys() | refused.keys()
+    for key, row in found.items():
+        mine = events.get(key, [])
+        applied = [one for one in mine if one["processing_status"] in {"processed", "ignored"}]
+        latencies = [(one["processed_at"] - (one["replayed_at"] or one["created_at"])).total_seconds() * 1000 for one in applied]
+        assert (row["events_received"], row["duplicates"]) == (len(mine), duplicates[key])
+        assert row["refused_by_reason"] == dict(refused.get(key, {}))
+        assert row["refused"] == sum(row["refused_by_reason"].values())
+        for column, status in (("events_processed", "processed"), ("dead_letters", "dead_letter"), ("events_held", "held")):
+            assert row[column] == sum(one["processing_status"] == status for one in mine)
+        assert row["retries"] == sum(one["retries_total"] for one in mine)
+        assert row["events_retried_successfully"] == sum(one["retries_total"] > 0 for one in applied)
+        assert row["replays"] == sum(one["replays"] for one in mine)
+        for share in (50, 95, 99):
+            expected = float(np.percentile(latencies, share)) if latencies else None
+            assert row[f"latency_p{share}_ms"] == (pytest.approx(expected) if expected is not None else None)
 
 
 def _status_of(built: Built, machine: Row) -> dict[str, Any]:

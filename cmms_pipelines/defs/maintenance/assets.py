@@ -29,17 +29,6 @@ class DrainConfig(dg.Config):
     """Events of one transaction, at most."""
 
 
-inbox = dg.AssetSpec(
-    INBOX,
-    group_name=GROUP,
-    owners=OWNERS,
-    kinds={"postgres", "webhook"},
-    description="The inbox: every signed event that the webhook sidecar has accepted, whole, and what became of it. "
-    "The sidecar writes it; `process_maintenance_events` applies what is pending.",
-    metadata=definition_metadata(tables.maintenance_event_hooks),
-)
-
-
 @dg.asset(
     key=WORK_ORDERS,
     deps=[INBOX],

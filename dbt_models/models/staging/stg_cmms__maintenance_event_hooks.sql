@@ -24,6 +24,12 @@ renamed as (
 
         ---------- numerics
         retry_count,
+        retries_total,
+        replays,
+        case
+            when processing_status in ('processed', 'ignored')
+                then cast(extract(epoch from processed_at - coalesce(replayed_at, created_at)) * 1000 as double precision)
+        end as latency_ms,
 
         ---------- booleans
         processing_status in ('pending', 'held') as is_waiting,
@@ -32,7 +38,8 @@ renamed as (
         occurred_at,
         created_at as received_at,
         next_attempt_at,
-        processed_at
+        processed_at,
+        replayed_at
 
     from source
 

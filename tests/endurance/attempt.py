@@ -1,0 +1,55 @@
+"""One attempt of a sync in a process of its own, to be killed at any moment; the environment is the product's.
+
+    python -m tests.endurance.attempt sync KEY PLANTS DAY...   the sync itself, of all plants or of some (with commas between)
+    python -m tests.endurance.attempt run FIRST LAST [PARENT]  a Dagster run, or the next attempt of PARENT
+
+Attempts of one sync share KEY.
+
+What it does it tells on standard output, a line each.
+"""
+
+import sys
+import warnings
+from datetime import date
+
+import dagster as dg
+
+from cmms_pipelines.settings import read_settings
+from cmms_pipelines.storage.engine import cmms_address, make_engine
+from cmms_pipelines.sync.running_times import sync_running_times
+
+JOB = "sync_running_times"
+ALL = "all"
+
+
+def sync_running_times_job() -> dg.JobDefinition:
+    from cmms_pipelines.definitions import definitions  # noqa: PLC0415 - takes a second
+
+    return definitions().resolve_job_def(JOB)
+
+
+def sync(key: str, plants: str, *days: str) -> None:
+    settings = read_settings()
+    engine = make_engine(cmms_address(settings))
+    selected = [date.fromisoformat(day) for day in days]
+    codes = None if plants == ALL else plants.split(",")
+    sync_running_times(engine, settings, selected, plant_codes=codes, sync_key=key, run_id=None, progress=tell)
+
+
+def tell(message: str) -> None:
+    sys.stdout.write(f"{message}\n")
+    sys.stdout.flush()
+
+
+def run(first: str, last: str, parent: str | None = None) -> None:
+    warnings.simplefilter("ignore")
+    tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    job = dg.reconstructable(sync_running_times_job)
+    with dg.DagsterInstance.get() as instance:
+        options = dg.ReexecutionOptions(parent_run_id=parent) if parent else None
+        result = dg.execute_job(job, instance, tags=tags, reexecution_options=options)
+    sys.exit(0 if result.success else 1)
+
+
+if __name__ == "__main__":
+    {"sync": sync, "run": run}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,151 @@
+"""An emulator for each test module, and processes that sync from it and can be killed."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from cmms_pipelines.storage.tables import sync_slices
+from tests.conftest import Database
+from tests.emulator_server import Emulator, running_emulator
+from tests.endurance.world import assert_books_balance, assert_every_slice_once, forget_running_times, outcome
+from tests.sync.conftest import Source, settings_for
+from tests.sync.flown import Flown, read_flown
+
+PROJECT = Path(__file__).resolve().parents[2]
+WEEK = [date(2013, 10, 25) + timedelta(days=offset) for offset in range(7)]
+PLANTS = 35
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    with running_emulator() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def flown() -> Flown:
+    return read_flown()
+
+
+@pytest.fixture
+def ready(emulator: Emulator, database: Database, tmp_path: Path) -> Source:
+    """A source whose plants and equipment are in the database."""
+    source = Source(database, settings_for(emulator, database, tmp_path))
+    source.plants()
+    source.equipment()
+    return source
+
+
+@dataclass(frozen=True)
+class Work:
+    """Days to sync in slices of so many plants, and what the sync of them leaves behind when nobody disturbs it."""
+
+    source: Source
+    days: list[date]
+    slices: int
+    records: int
+    undisturbed: dict[str, list[str]]
+
+    def assert_as_undisturbed(self, key: str) -> None:
+        """All is as if nothing had happened, and the attempts that share `key` did every slice once."""
+        assert outcome(self.source.engine) == self.undisturbed
+        assert_every_slice_once(self.source.engine, key, self.slices, self.records)
+        assert_books_balance(self.source.engine)
+
+
+def prepare(source: Source, flown: Flown, days: list[date], plants_per_slice: int) -> Work:
+    """See what an undisturbed sync leaves behind, and take it back."""
+    source.settings = source.settings.model_copy(update={"sync_plants_per_slice": 35})
+    source.running_times(*days)
+    undisturbed = outcome(source.engine)
+    forget_running_times(source.engine)
+    source.settings = source.settings.model_copy(update={"sync_plants_per_slice": plants_per_slice})
+    slices = len(days) * math.ceil(PLANTS / plants_per_slice)
+    return Work(source, days, slices, len(flown.received(*days)), undisturbed)
+
+
+@pytest.fixture
+def little(ready: Source, flown: Flown) -> Work:
+    """Two days in 14 slices."""
+    return prepare(ready, flown, WEEK[:2], plants_per_slice=5)
+
+
+@pytest.fixture
+def much(ready: Source, flown: Flown) -> Work:
+    """A week in 245 slices."""
+    return prepare(ready, flown, WEEK, plants_per_slice=1)
+
+
+def environment(source: Source, **more: str) -> dict[str, str]:
+    """What a process needs to sync as `source` does."""
+    settings = source.settings
+    assert settings.database_url is not None
+    assert settings.api_token is not None
+    given = {
+        "CMMS_HOME": str(settings.home),
+        "CMMS_DATABASE_URL": settings.database_url.get_secret_value(),
+        "CMMS_API_URL": str(settings.api_url),
+        "CMMS_API_TOKEN": settings.api_token.get_secret_value(),
+        "CMMS_SYNC_PLANTS_PER_SLICE": str(settings.sync_plants_per_slice),
+        "CMMS_API_PLANTS_PER_CALL": str(settings.api_plants_per_call),
+    }
+    return {name: value for name, value in os.environ.items() if not name.startswith(("CMMS_", "DAGSTER_"))} | given | more
+
+
+@contextmanager
+def attempt(environ: dict[str, str], *arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that syncs; killed at the end of the block if it still runs."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.endurance.attempt", *arguments],
+            env=environ,
+            cwd=PROJECT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield process
+    finally:
+        kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGKILL)
+    process.wait(30)
+
+
+def wait_until(is_so: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
+        time.sleep(0.004)
+
+
+def slices_done(engine: sa.Engine) -> int:
+    statement = sa.select(sa.func.count()).select_from(sync_slices).where(sync_slices.c.sync_type == "running_times")
+    with engine.connect() as connection:
+        return connection.scalar(statement) or 0
+
+
+def wait_until_alone(engine: sa.Engine) -> None:
+    """Wait for the server to notice that killed processes are gone, and to roll back what they had begun."""
+    others = sa.text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+    engine.dispose()
+
+    def is_alone() -> bool:
+        with engine.connect() as connection:
+            return connection.scalar(others) == 0
+
+    wait_until(is_alone, "connections of killed processes end", 20)

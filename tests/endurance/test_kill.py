@@ -1,0 +1,122 @@
+"""kill -9 at any moment: the next attempt takes up what is missing, and in the end all is as if nothing had happened."""
+
+import os
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from cmms_pipelines.operate.services import dagster_environment
+from cmms_pipelines.storage.engine import Databases
+from cmms_pipelines.storage.tables import api_sync_logs
+from tests.conftest import new_database
+from tests.endurance.attempt import ALL, JOB
+from tests.endurance.conftest import Work, attempt, environment, kill, slices_done, wait_until, wait_until_alone
+from tests.sync.conftest import Source
+
+KEY = "the-sync"
+Start = Callable[[], AbstractContextManager[subprocess.Popen[bytes]]]
+
+pytestmark = pytest.mark.xdist_group("kill")  # one emulator for the file
+
+
+def logs(engine: sa.Engine) -> int:
+    statement = sa.select(sa.func.count()).select_from(api_sync_logs).where(api_sync_logs.c.sync_type == "running_times")
+    with engine.connect() as connection:
+        return connection.scalar(statement) or 0
+
+
+def kill_again_and_again(work: Work, start: Start, *, kills: int, seed: int) -> list[int]:
+    """Kill attempts at moments that are drawn: after the log's beginning, after so many slices, or a moment later.
+
+    Returns the slices that were done at each kill.
+    """
+    chance = random.Random(seed)  # noqa: S311 - moments, not secrets
+    engine, done_at = work.source.engine, []
+    for number in range(kills):
+        begun, done = logs(engine), slices_done(engine)
+        wanted = done + chance.randint(0, max(1, 2 * (work.slices - done) // (kills - number + 1)))
+        with start() as process:
+            wait_until(lambda: logs(engine) > begun or process.poll() is not None, "the sync begins")  # noqa: B023
+            wait_until(lambda: slices_done(engine) >= wanted or process.poll() is not None, "slices are done")  # noqa: B023
+            time.sleep(chance.uniform(0, 0.05))
+            kill(process)
+        wait_until_alone(engine)
+        done_at.append(slices_done(engine))
+    assert done_at == sorted(done_at)
+    assert done_at[-1] > 0, "no attempt got anywhere"
+    return done_at
+
+
+def kill_syncs(work: Work, *, kills: int, seed: int) -> None:
+    def start() -> AbstractContextManager[subprocess.Popen[bytes]]:
+        return attempt(environment(work.source), "sync", KEY, ALL, *(day.isoformat() for day in work.days), log=said)
+
+    said = work.source.settings.home / "attempts.log"
+    done_at = kill_again_and_again(work, start, kills=kills, seed=seed)
+    session = work.source.running_times(*work.days, key=KEY)
+    assert session.slices_skipped == done_at[-1]
+    work.assert_as_undisturbed(KEY)
+
+
+def test_a_sync_that_is_killed_three_times_ends_as_if_nothing_had_happened(little: Work) -> None:
+    kill_syncs(little, kills=3, seed=1)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [2, 3])
+def test_a_sync_that_is_killed_fifty_times_ends_as_if_nothing_had_happened(much: Work, seed: int) -> None:
+    kill_syncs(much, kills=50, seed=seed)
+
+
+@pytest.fixture
+def dagster(server_url: str, ready: Source, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """The product's Dagster instance, on a database of its own."""
+    for url in new_database(server_url, template="template0"):
+        database_url = ready.settings.database_url
+        assert database_url is not None
+        databases = Databases(cmms=database_url.get_secret_value(), dagster=url)
+        for name, value in dagster_environment(ready.settings, databases).items():
+            monkeypatch.setenv(name, value)
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+
+
+def kill_runs(work: Work, dagster: dg.DagsterInstance, *, kills: int) -> None:
+    """Kill Dagster runs; each is marked as failed and started again as a child of the last, as Dagster's daemon does."""
+
+    def newest() -> list[dg.DagsterRun]:
+        return list(dagster.get_runs(dg.RunsFilter(job_name=JOB), limit=1))
+
+    def start() -> AbstractContextManager[subprocess.Popen[bytes]]:
+        parent = newest()
+        for run in parent:
+            if not run.is_finished:
+                dagster.report_run_failed(run)
+        given = environment(work.source, **of_dagster)
+        days = (work.days[0].isoformat(), work.days[-1].isoformat())
+        return attempt(given, "run", *days, *(run.run_id for run in parent), log=said)
+
+    said = work.source.settings.home / "runs.log"
+    names = ("DAGSTER_HOME", "DAGSTER_DATABASE_URL")
+    of_dagster = {name: os.environ[name] for name in names}
+    kill_again_and_again(work, start, kills=kills, seed=7)
+    with start() as last:
+        assert last.wait(120) == 0, said.read_text()[-3000:]
+    (run,) = newest()
+    assert run.status is dg.DagsterRunStatus.SUCCESS
+    work.assert_as_undisturbed(f"running_times:{run.root_run_id or run.run_id}")
+
+
+def test_a_run_that_is_killed_is_taken_up_by_its_retry(little: Work, dagster: dg.DagsterInstance) -> None:
+    kill_runs(little, dagster, kills=1)
+
+
+@pytest.mark.soak
+def test_a_run_that_is_killed_fifty_times_is_taken_up_by_its_retries(much: Work, dagster: dg.DagsterInstance) -> None:
+    kill_runs(much, dagster, kills=50)
