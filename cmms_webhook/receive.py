@@ -97,7 +97,7 @@ class Receiver:
             self._ledger.refused(refused.reason, refused.source)
             outcome.source, outcome.name, outcome.status = refused.source, refused.reason, problems.status_of(refused.kind)
             await problems.answer_to(refused)(scope, receive, send)
-        except Exception:
+        except Exception:  # a defect, whatever it is: the sender gets a problem without details, the log gets all of it
             outcome.name, outcome.status = "internal_error", 500
             await problems.answer(Kind.INTERNAL)(scope, receive, send)
             raise
