@@ -37,7 +37,7 @@ up: $(PROJECT) ## the services without the demo's data, against your own externa
 	@exec $(VENV)/bin/cmms up $(ARGS)
 
 test: $(PROJECT) ## the whole test suite (ARGS=tests/domain for a part of it)
-	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadgroup -m "not soak" $(ARGS)
+	@$(PYTHON) -m pytest -n $(WORKERS) -m "not soak" $(ARGS)
 
 soak: $(PROJECT) ## the full form of the long tests
 	@$(PYTHON) -m pytest -m soak $(ARGS)

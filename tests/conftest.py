@@ -20,6 +20,9 @@ from sqlalchemy.engine import make_url
 
 from cmms_pipelines.storage import embedded, migrate
 from cmms_pipelines.storage.engine import make_engine
+from tests.distribution import pytest_collection_modifyitems, pytest_xdist_make_scheduler
+
+__all__ = ["pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]
 
 SERVER_VARIABLE = "CMMS_TEST_SERVER_URL"
 KEPT_VARIABLES = {SERVER_VARIABLE, "CMMS_BACKBLAZE_DIR"}
@@ -87,7 +90,7 @@ def new_database(server_url: str, template: str) -> Iterator[str]:
     """Yield the URL of a new database made from `template`; drop it afterwards."""
     name = f"t_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")  # half of what the log takes
         connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
     yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
     with psycopg.connect(server_url, autocommit=True) as connection:
@@ -96,6 +99,9 @@ def new_database(server_url: str, template: str) -> Iterator[str]:
 
 def _make_template(server_url: str) -> None:
     with psycopg.connect(server_url, autocommit=True) as connection:
+        for setting in ("fsync", "full_page_writes"):  # a test's data need not survive the machine; that of a killed server does
+            connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
+        connection.execute("SELECT pg_reload_conf()")
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
     engine = make_engine(make_url(server_url).set(database=TEMPLATE).render_as_string(hide_password=False))
     migrate.upgrade(engine)

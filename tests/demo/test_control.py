@@ -17,7 +17,6 @@ from cmms_pipelines.operate.dagster_api import ENDED, DagsterApi, Run, RunStatus
 from cmms_pipelines.storage import embedded
 from tests.demo.conftest import TwoStarts
 
-pytestmark = pytest.mark.xdist_group("demo")
 YEAR = datetime.now(UTC).year - 1  # the demo's partitions begin with it
 TAGS = {"cmms/test": "control"}
 DAYS = range_tags(f"{YEAR}-01-01", f"{YEAR}-12-31") | TAGS

@@ -4,11 +4,9 @@ import subprocess
 import sys
 
 import httpx
-import pytest
 
 from tests.demo.conftest import TwoStarts
 
-pytestmark = pytest.mark.xdist_group("demo")
 SYNCS = ("plants", "equipment", "running_times")
 
 
