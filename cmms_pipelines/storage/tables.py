@@ -5,6 +5,8 @@ What does not: queries (beside their callers), the monthly partitions (`storage.
 (`storage/migrations`; a test holds the two together).
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
@@ -25,6 +27,7 @@ HOURS = sa.Numeric(14, 4)
 SYNC_TYPES = ("plants", "equipment", "running_times", "work_orders", "clean_up")
 SYNC_STATUSES = ("running", "success", "partial", "failed", "cancelled")
 SEVERITIES = ("critical", "error", "warning", "info")
+ALERT_SEVERITIES = ("critical", "high", "medium", "low", "info")
 HOOK_STATUSES = ("pending", "held", "processed", "ignored", "quarantined", "dead_letter")
 
 
@@ -45,6 +48,11 @@ def _at(name: str, *, is_optional: bool = False) -> sa.Column[object]:
 
 def _count(name: str) -> sa.Column[int]:
     return sa.Column(name, sa.BigInteger, nullable=False, server_default="0")
+
+
+def _commented(column: sa.Column[Any], comment: str) -> sa.Column[Any]:
+    column.comment = comment
+    return column
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> sa.CheckConstraint:
@@ -100,6 +108,12 @@ equipment = sa.Table(
     sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
     _at("created_at"),
     _at("updated_at"),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    sa.Column(
+        "record_digest",
+        sa.BigInteger,
+        comment="of the one record that the row was written from, while nothing else has changed the row",
+    ),
     sa.CheckConstraint("equipment_number <> '' AND equipment_number = btrim(equipment_number)", name="equipment_number_trimmed"),
 )
 
@@ -129,6 +143,11 @@ equipment_running_times = sa.Table(
     sa.Column("api_created_at", pg.TIMESTAMP(timezone=True)),
     _at("created_at"),
     _at("updated_at"),
+    sa.Column(
+        "record_digest",
+        sa.BigInteger,
+        comment="of the one record that the row was written from, while nothing else has changed the row",
+    ),
     sa.PrimaryKeyConstraint("equipment_id", "date"),
     sa.CheckConstraint("running_hours >= 0", name="running_hours_not_negative"),
     sa.CheckConstraint("running_hours <= 26 * days_covered", name="running_hours_fit_days"),
@@ -259,6 +278,10 @@ sync_rejections = sa.Table(
     sa.Column("resolved_by", sa.String(200)),
     sa.Column("resolution_reason", sa.Text),
     _at("resolved_at", is_optional=True),
+    sa.Column(
+        "dialect", sa.String(20), comment="of the source that sent it; null: not known, a replay takes the one that is set"
+    ),
+    sa.Column("has_decimal_comma", sa.Boolean, comment="how its numbers are written; null as for dialect"),
     _one_of("sync_type", SYNC_TYPES),
     _one_of("severity", SEVERITIES),
     _one_of("status", ("open", "replayed", "discarded")),
@@ -354,8 +377,12 @@ maintenance_event_hooks = sa.Table(
     sa.Column("retries_total", sa.Integer, nullable=False, server_default="0", comment="attempts that failed, over all replays"),
     sa.Column("replays", sa.Integer, nullable=False, server_default="0", comment="how often an operator put it back"),
     sa.Column("replayed_at", pg.TIMESTAMP(timezone=True), comment="when last; latency counts from here"),
+    sa.Column("origin", sa.String(20), nullable=False, server_default="webhook", comment="sweep: no webhook has brought it"),
+    sa.Column("fetched_payload", pg.JSONB, comment="what the source's API said of the entity; goes over the event's payload"),
+    sa.Column("fetched_at", pg.TIMESTAMP(timezone=True)),
     sa.UniqueConstraint("cmms_system_id", "dedup_key"),
     _one_of("processing_status", HOOK_STATUSES),
+    _one_of("origin", ("webhook", "sweep")),
     sa.CheckConstraint("octet_length(body_sha256) = 32", name="body_sha256_length"),
     sa.CheckConstraint("processing_status IN ('pending', 'held') OR processed_at IS NOT NULL", name="processed_at_when_done"),
     sa.Index(
@@ -373,6 +400,7 @@ maintenance_event_hooks = sa.Table(
     ),
     sa.Index("maintenance_event_hooks_created_at_idx", "created_at", postgresql_using="brin"),
     sa.Index("maintenance_event_hooks_processing_status_idx", "processing_status", "event_type"),
+    sa.Index("maintenance_event_hooks_found_by_sweep_idx", "created_at", postgresql_where=sa.text("origin = 'sweep'")),
 )
 
 sync_configurations = sa.Table(
@@ -411,6 +439,64 @@ webhook_secrets = sa.Table(
     _at("expires_at", is_optional=True),
     _at("last_used_at", is_optional=True),
     _at("revoked_at", is_optional=True),
+)
+
+source_api_tokens = sa.Table(
+    "source_api_tokens",
+    metadata,
+    sa.Column("cmms_system_id", sa.String(100), primary_key=True),
+    sa.Column("ciphertext", sa.LargeBinary, nullable=False, comment="encrypted with CMMS_SECRET_KEY"),
+    sa.Column("changed_by", sa.String(200), nullable=False),
+    _at("changed_at"),
+)
+
+sync_requests = sa.Table(
+    "sync_requests",
+    metadata,
+    _id(),
+    sa.Column("cmms_system_id", sa.String(100), nullable=False),
+    sa.Column(
+        "hook_id",
+        pg.UUID,
+        sa.ForeignKey("cmms.maintenance_event_hooks.id", ondelete="SET NULL"),
+        comment="the event that asked",
+    ),
+    sa.Column("sync_type", sa.String(30), nullable=False),
+    sa.Column("scope", pg.JSONB, nullable=False),
+    sa.Column("scope_key", sa.String(64), nullable=False, comment="requests with the same key become one run"),
+    sa.Column("status", sa.String(20), nullable=False, server_default="waiting"),
+    sa.Column("lead_id", sa.BigInteger, comment="the request whose run serves this one too"),
+    sa.Column("dagster_run_id", sa.String(64)),
+    sa.Column("error_message", sa.Text),
+    _at("created_at"),
+    _at("started_at", is_optional=True),
+    _at("ended_at", is_optional=True),
+    sa.UniqueConstraint("hook_id", "scope_key"),
+    _one_of("sync_type", ("equipment", "running_times")),
+    _one_of("status", ("waiting", "requested", "running", "success", "failed", "cancelled")),
+    sa.Index("sync_requests_open_idx", "id", postgresql_where=sa.text("status IN ('waiting', 'requested', 'running')")),
+)
+
+reconciliation_sweeps = sa.Table(
+    "reconciliation_sweeps",
+    metadata,
+    _id(),
+    sa.Column("cmms_system_id", sa.String(100), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False, server_default="running"),
+    _commented(_at("changed_since"), "of the source's clock: changes from here on were asked for"),
+    _commented(_at("changed_until"), "not included; what is newer may still be on its way"),
+    _commented(_count("entities"), "that the source named as changed"),
+    _commented(_count("known"), "that events had brought"),
+    _commented(_count("waiting"), "whose events are in the inbox, not applied yet"),
+    _commented(_count("missed"), "put into the inbox by this sweep"),
+    _commented(_count("refused"), "without a number, or that the inbox could not take"),
+    sa.Column("examples", pg.JSONB, nullable=False, server_default="[]", comment="of what was missed"),
+    sa.Column("error_message", sa.Text),
+    sa.Column("dagster_run_id", sa.String(64)),
+    _at("started_at"),
+    _at("ended_at", is_optional=True),
+    _one_of("status", ("running", "success", "failed")),
+    sa.Index("reconciliation_sweeps_cmms_system_id_started_at_idx", "cmms_system_id", sa.text("started_at DESC")),
 )
 
 delivery_counts = sa.Table(
@@ -483,6 +569,128 @@ work_orders = sa.Table(
     sa.Index("work_orders_open_idx", "status", "due_at", postgresql_where=sa.text("status NOT IN ('closed', 'cancelled')")),
 )
 
+work_order_status_history = sa.Table(
+    "work_order_status_history",
+    metadata,
+    _id(),
+    sa.Column("work_order_id", sa.BigInteger, sa.ForeignKey("cmms.work_orders.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("from_status", sa.String(30), comment="null: the first status that was ever stated"),
+    sa.Column("to_status", sa.String(30), nullable=False),
+    sa.Column("at", pg.TIMESTAMP(timezone=True), nullable=False, comment="when it happened at whoever stated it"),
+    _at("recorded_at"),
+    sa.Column("changed_by", sa.String(20), nullable=False),
+    sa.Column("source", sa.String(200), nullable=False, comment="id of the event or of the sync's log, or a person's name"),
+    sa.Column("reason", sa.Text),
+    sa.Column(
+        "is_applied",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.true(),
+        comment="false: it arrived too late to move the status",
+    ),
+    sa.UniqueConstraint("work_order_id", "at", "to_status"),
+    _one_of("changed_by", ("event", "api_sync", "local_edit", "resolution")),
+)
+
+failures = sa.Table(
+    "failures",
+    metadata,
+    _id(),
+    sa.Column("cmms_system_id", sa.String(100), nullable=False),
+    sa.Column(
+        "failure_key", sa.String(300), nullable=False, comment="number at the source, else machine and time of the failure"
+    ),
+    sa.Column("failure_number", sa.String(100)),
+    sa.Column("status", sa.String(20), nullable=False, comment="follows from repaired_at"),
+    sa.Column("equipment_id", sa.BigInteger, sa.ForeignKey("cmms.equipment.id"), index=True),
+    sa.Column("plant_id", sa.BigInteger, sa.ForeignKey("cmms.plants.id"), index=True),
+    sa.Column("failed_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("detected_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("repaired_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("severity", sa.String(20)),
+    sa.Column("failure_code", sa.String(50)),
+    sa.Column("cause", sa.Text),
+    sa.Column("damage", sa.Text),
+    sa.Column("description", sa.Text),
+    sa.Column("downtime_hours", HOURS),
+    sa.Column("work_order_number", sa.String(100), comment="of the same system; the order may arrive later"),
+    sa.Column("is_partial", sa.Boolean, nullable=False, server_default=sa.false(), comment="its machine has not been named yet"),
+    sa.Column("source_updated_at", pg.TIMESTAMP(timezone=True), comment="source time of the newest event applied"),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    _at("created_at"),
+    _at("updated_at"),
+    sa.UniqueConstraint("cmms_system_id", "failure_key"),
+    _one_of("status", ("open", "repaired")),
+    sa.CheckConstraint("(status = 'repaired') = (repaired_at IS NOT NULL)", name="repaired_when_repaired_at"),
+    sa.CheckConstraint("downtime_hours >= 0", name="downtime_hours_not_negative"),
+    sa.Index("failures_work_order_idx", "cmms_system_id", "work_order_number"),
+    sa.Index("failures_failed_at_idx", "failed_at"),
+)
+
+inspections = sa.Table(
+    "inspections",
+    metadata,
+    _id(),
+    sa.Column("cmms_system_id", sa.String(100), nullable=False),
+    sa.Column("inspection_key", sa.String(300), nullable=False, comment="number at the source, else machine, type and day"),
+    sa.Column("inspection_number", sa.String(100)),
+    sa.Column("inspection_type", sa.String(100)),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("equipment_id", sa.BigInteger, sa.ForeignKey("cmms.equipment.id"), index=True),
+    sa.Column("plant_id", sa.BigInteger, sa.ForeignKey("cmms.plants.id"), index=True),
+    sa.Column("due_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("completed_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("result", sa.String(20)),
+    sa.Column("findings", pg.JSONB, nullable=False, server_default="[]"),
+    sa.Column("inspector", sa.String(200)),
+    sa.Column("next_due_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("priority", sa.String(20)),
+    sa.Column("work_order_number", sa.String(100), comment="of the same system; the order may arrive later"),
+    sa.Column("is_partial", sa.Boolean, nullable=False, server_default=sa.false(), comment="completed, but never announced"),
+    sa.Column("source_updated_at", pg.TIMESTAMP(timezone=True), comment="source time of the newest event applied"),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    _at("created_at"),
+    _at("updated_at"),
+    sa.UniqueConstraint("cmms_system_id", "inspection_key"),
+    _one_of("status", ("due", "completed")),
+    sa.CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="completed_when_completed_at"),
+    sa.Index("inspections_due_idx", "due_at", postgresql_where=sa.text("status = 'due'")),
+)
+
+maintenance_schedule = sa.Table(
+    "maintenance_schedule",
+    metadata,
+    _id(),
+    sa.Column("cmms_system_id", sa.String(100), nullable=False),
+    sa.Column("schedule_key", sa.String(300), nullable=False, comment="item number at the source, else machine, plan and day"),
+    sa.Column("item_number", sa.String(100)),
+    sa.Column("plan_number", sa.String(100)),
+    sa.Column("task", sa.String(255)),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("equipment_id", sa.BigInteger, sa.ForeignKey("cmms.equipment.id"), index=True),
+    sa.Column("plant_id", sa.BigInteger, sa.ForeignKey("cmms.plants.id"), index=True),
+    sa.Column("scheduled_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("due_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("completed_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("cancelled_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("cancelled_because", sa.Text),
+    sa.Column("priority", sa.String(20)),
+    sa.Column("description", sa.Text),
+    sa.Column("assignee", sa.String(200)),
+    sa.Column("estimated_hours", HOURS),
+    sa.Column(
+        "is_partial", sa.Boolean, nullable=False, server_default=sa.false(), comment="completed or cancelled, never scheduled"
+    ),
+    sa.Column("source_updated_at", pg.TIMESTAMP(timezone=True), comment="source time of the newest event applied"),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    _at("created_at"),
+    _at("updated_at"),
+    sa.UniqueConstraint("cmms_system_id", "schedule_key"),
+    _one_of("status", ("scheduled", "completed", "cancelled")),
+    sa.CheckConstraint("estimated_hours >= 0", name="estimated_hours_not_negative"),
+    sa.Index("maintenance_schedule_open_idx", "scheduled_at", postgresql_where=sa.text("status = 'scheduled'")),
+)
+
 source_snapshots = sa.Table(
     "source_snapshots",
     metadata,
@@ -495,6 +703,36 @@ source_snapshots = sa.Table(
     sa.Column("occurred_at", pg.TIMESTAMP(timezone=True)),
     _at("updated_at"),
     sa.UniqueConstraint("cmms_system_id", "entity_type", "entity_key"),
+    sa.Index("source_snapshots_equipment_idx", "entity_key", postgresql_where=sa.text("entity_type = 'equipment'")),
+)
+
+local_edits = sa.Table(
+    "local_edits",
+    metadata,
+    _id(),
+    sa.Column(
+        "cmms_system_id",
+        sa.String(100),
+        nullable=False,
+        server_default="",
+        comment="the system whose work order it is; empty for a machine, which no system has alone",
+    ),
+    sa.Column("entity_type", sa.String(50), nullable=False),
+    sa.Column("entity_key", sa.String(300), nullable=False),
+    sa.Column("field", sa.String(300), nullable=False),
+    sa.Column("value", pg.JSONB, comment="null: cleared"),
+    sa.Column("base", pg.JSONB, comment="the value that both sides agreed on last"),
+    sa.Column(
+        "earlier_values",
+        pg.JSONB,
+        nullable=False,
+        server_default="[]",
+        comment="what was written here before, so that a late echo of it is recognised",
+    ),
+    sa.Column("edited_by", sa.String(200), nullable=False),
+    sa.Column("edited_at", pg.TIMESTAMP(timezone=True), nullable=False),
+    sa.UniqueConstraint("entity_type", "entity_key", "cmms_system_id", "field"),
+    _one_of("entity_type", ("work_order", "equipment")),
 )
 
 sync_conflicts = sa.Table(
@@ -504,7 +742,7 @@ sync_conflicts = sa.Table(
     sa.Column("cmms_system_id", sa.String(100), nullable=False),
     sa.Column("entity_type", sa.String(50), nullable=False),
     sa.Column("entity_key", sa.String(300), nullable=False),
-    sa.Column("field", sa.String(100), nullable=False),
+    sa.Column("field", sa.String(300), nullable=False),
     sa.Column("base", pg.JSONB),
     sa.Column("ours", pg.JSONB),
     sa.Column("theirs", pg.JSONB),
@@ -517,8 +755,34 @@ sync_conflicts = sa.Table(
     _at("resolved_at", is_optional=True),
     sa.Column("hook_id", pg.UUID, sa.ForeignKey("cmms.maintenance_event_hooks.id", ondelete="SET NULL"), index=True),
     _at("created_at"),
+    sa.Column("decision", sa.String(20), comment="whose value counts; null while open"),
+    sa.Column(
+        "is_automatic", sa.Boolean, nullable=False, server_default=sa.false(), comment="decided by a rule, not by a person"
+    ),
+    sa.Column("ours_by", sa.String(200)),
+    _at("ours_at", is_optional=True),
+    _at("theirs_at", is_optional=True),
+    sa.Column("occurrences", sa.Integer, nullable=False, server_default="1"),
+    _at("last_seen_at"),
+    sa.Column("resolution_reason", sa.Text),
+    sa.Column(
+        "undo_state",
+        pg.JSONB,
+        comment="value, local edit and base as they were before the decision: what an undo restores",
+    ),
+    sa.Column(
+        "is_reopened",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="a decision was undone: no rule decides the same statement again",
+    ),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
     _one_of("severity", SEVERITIES),
     _one_of("status", ("open", "resolved", "converged", "undone")),
+    _one_of("decision", ("ours", "theirs", "merged", "by_hand")),
+    sa.CheckConstraint("(status = 'open') = (resolved_at IS NULL)", name="resolved_when_not_open"),
+    sa.Index("sync_conflicts_entity_type_entity_key_idx", "entity_type", "entity_key"),
     sa.Index(
         "sync_conflicts_open_key",
         "cmms_system_id",
@@ -563,8 +827,39 @@ alerts = sa.Table(
     _at("acknowledged_at", is_optional=True),
     _at("resolved_at", is_optional=True),
     sa.Column("dagster_run_id", sa.String(64)),
-    _one_of("severity", ("critical", "high", "medium", "low", "info")),
+    sa.Column("trigger", sa.String(30), nullable=False, server_default="", comment="what was looked for when it was found"),
+    sa.Column("cause", sa.Text, nullable=False, server_default="", comment="what it probably comes from, and what to do first"),
+    sa.Column("figures", pg.JSONB, nullable=False, server_default="{}", comment="how much, by name"),
+    sa.Column("notified_severity", sa.String(20), nullable=False, server_default="info", comment="the gravest that was told"),
+    _at("notified_at"),
+    sa.Column("acknowledgement", sa.Text, comment="what the one who took it said"),
+    _one_of("severity", ALERT_SEVERITIES),
     _one_of("status", ("open", "acknowledged", "resolved")),
     sa.Index("alerts_unresolved_key", "fingerprint", unique=True, postgresql_where=sa.text("status <> 'resolved'")),
     sa.Index("alerts_last_seen_at_idx", "last_seen_at"),
+)
+
+alert_deliveries = sa.Table(
+    "alert_deliveries",
+    metadata,
+    _id(),
+    sa.Column("alert_id", sa.BigInteger, sa.ForeignKey("cmms.alerts.id", ondelete="CASCADE"), index=True),
+    sa.Column("channel", sa.String(50), nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("severity", sa.String(20), nullable=False),
+    sa.Column("title", sa.String(300), nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("status", sa.String(20), nullable=False, server_default="pending"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    _at("next_attempt_at"),
+    sa.Column("error", sa.Text, comment="why the last attempt failed; never an address"),
+    _at("created_at"),
+    _at("delivered_at", is_optional=True),
+    _one_of("kind", ("opened", "raised", "repeated", "resolved", "trial")),
+    _one_of("severity", ALERT_SEVERITIES),
+    _one_of("status", ("pending", "delivered", "superseded", "given_up")),
+    sa.CheckConstraint("(status = 'delivered') = (delivered_at IS NOT NULL)", name="delivered_at_when_delivered"),
+    sa.CheckConstraint("(alert_id IS NULL) = (kind = 'trial')", name="only_a_trial_has_no_alert"),
+    sa.Index("alert_deliveries_pending_idx", "next_attempt_at", postgresql_where=sa.text("status = 'pending'")),
+    sa.Index("alert_deliveries_created_at_idx", "created_at"),
 )
