@@ -24,6 +24,7 @@ from cmms_pipelines.domain.errors import PermanentError, TransientError
 from cmms_pipelines.domain.running_times import JudgedReadings, judge, with_context
 from cmms_pipelines.storage import equipment as equipment_storage
 from cmms_pipelines.storage import running_times as storage
+from cmms_pipelines.storage.neighbours import read_neighbours
 from cmms_pipelines.storage.plants import read as read_plants
 from cmms_pipelines.storage.tables import counter_events, equipment, equipment_running_times, plants
 from tests.clients.scripted_source import reply, scripted_server, scripted_source
@@ -123,7 +124,7 @@ class World:
             frame = dialect.running_times_frame(records, dict(zip(known["plant_code"], known["time_zone"], strict=True)))
             keys = frame[["equipment_number", "date"]].drop_duplicates()
             codes = sorted(set(frame["plant_code"]))
-            neighbours = storage.read_neighbours(connection, keys, codes)
+            neighbours = read_neighbours(connection, keys, codes)
             days = sorted({day.date() for day in frame["date"]})
             outcome = judge(with_context(frame, known, neighbours, days))
         assert "error" not in set(outcome.failures["severity"])
@@ -367,6 +368,16 @@ def test_quirk_17_a_counter_that_goes_back_is_an_event_and_never_negative_hours(
     world.sync(IMS, ims_reading("2013-04-20", -1069, 20720))
     world.sync(IMS, ims_reading("2013-04-21", 24, 20744))
     assert world.stored() == [("2013-04-19", 24, 21789), ("2013-04-20", None, 20720), ("2013-04-21", 24, 20744)]
+    assert world.events() == [("2013-04-20", "reset")]
+
+
+def test_quirk_17_a_counter_that_went_back_before_its_first_known_reading_is_stored_without_hours(world: World) -> None:
+    world.sync(IMS, ims_reading("2013-04-20", -1069, 20720))
+    world.sync(IMS, ims_reading("2013-04-21", 24, 20744))
+    assert world.stored() == [("2013-04-20", None, 20720), ("2013-04-21", 24, 20744)]
+    assert world.events() == []
+    world.sync(IMS, ims_reading("2013-04-19", 24, 21789))
+    assert world.stored()[1] == ("2013-04-20", None, 20720)
     assert world.events() == [("2013-04-20", "reset")]
 
 

@@ -34,7 +34,9 @@ class Version:
     equipment: str
     points: str
     documents: str
+    orders: str
     date_literal: Callable[[dt.date], str]
+    midnight_literal: Callable[[dt.date], str]
     options: Mapping[str, str]
 
 
@@ -43,7 +45,9 @@ V2 = Version(
     equipment="sap/opu/odata/sap/API_EQUIPMENT/Equipment",
     points="sap/opu/odata/sap/API_MEASURINGPOINT/MeasuringPoint",
     documents="sap/opu/odata/sap/API_MEASUREMENTDOCUMENT/MeasurementDocument",
+    orders="sap/opu/odata/sap/API_MAINTENANCEORDER/MaintenanceOrder",
     date_literal=lambda day: f"datetime'{day.isoformat()}T00:00:00'",
+    midnight_literal=lambda day: f"datetimeoffset'{day.isoformat()}T00:00:00Z'",
     options={"$format": "json", "$inlinecount": "allpages"},
 )
 V4 = Version(
@@ -51,7 +55,9 @@ V4 = Version(
     equipment="sap/opu/odata4/sap/api_equipment/srvd_a2x/sap/equipment/0001/Equipment",
     points="sap/opu/odata4/sap/api_measuringpoint/srvd_a2x/sap/measuringpoint/0001/MeasuringPoint",
     documents="sap/opu/odata4/sap/api_measurementdocument/srvd_a2x/sap/measurementdocument/0001/MeasurementDocument",
+    orders="sap/opu/odata4/sap/api_maintenanceorder/srvd_a2x/sap/maintenanceorder/0001/MaintenanceOrder",
     date_literal=dt.date.isoformat,
+    midnight_literal=lambda day: f"{day.isoformat()}T00:00:00Z",
     options={"$count": "true"},
 )
 VERSIONS: Mapping[str, Version] = {"odata_v2": V2, "odata_v4": V4}
@@ -115,13 +121,15 @@ class ODataApi:
             for page in self._pages(self._version.documents, options, "MeasurementDocument"):
                 yield self._reference.get().hours(page)
 
-    def work_orders(
-        self,
-        plant_codes: Sequence[str],  # noqa: ARG002  (the protocol's signature)
-        start: dt.date,  # noqa: ARG002
-        end: dt.date,  # noqa: ARG002
-    ) -> Iterator[list[Record]]:
-        raise PermanentError("an OData source is not asked for work orders: they come as events, by webhook")
+    def work_orders(self, plant_codes: Sequence[str], start: dt.date, end: dt.date) -> Iterator[list[Record]]:
+        """Orders whose last change was on one of these days, by UTC."""
+        if end < start:
+            raise ValueError(f"the window ends on {end}, before it starts on {start}")
+        literal = self._version.midnight_literal
+        window = f"LastChangeDateTime ge {literal(start)} and LastChangeDateTime lt {literal(end + dt.timedelta(days=1))}"
+        for condition in self._conditions(self._version.orders, window, "MaintenancePlant", _literals(plant_codes)):
+            options = {"$filter": condition, "$orderby": "MaintenanceOrder"}
+            yield from self._pages(self._version.orders, options, "MaintenanceOrder")
 
     def _fetch_reference(self) -> Reference:
         points = {"$select": ",".join(POINT_PROPERTIES), "$orderby": "MeasuringPoint"}

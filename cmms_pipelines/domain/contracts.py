@@ -1,4 +1,4 @@
-"""The contracts of the three synced tables: every rule, checked by pandera over a whole frame at once.
+"""The contracts of the synced tables: every rule, checked by pandera over a whole frame at once.
 
 What belongs here: the rules with their ids, severities, meaning and advice (the specification's "Data Validation Rules" and
 the policy on counters). What does not: where reference data comes from (the caller adds it as columns) and what happens to a
@@ -6,12 +6,11 @@ refused record (`storage.rejections`).
 
 A contract is a pandera schema whose checks carry rule ids. `failures_of` runs it lazily to learn which rules were broken at
 all, and asks those again for the rows: pandera's own failure cases are one for each column and row. What only shows over all
-records of a plant is judged once a slice is complete (`critical_failures`).
+records of a plant is judged once a slice is complete (`domain.tallies`).
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from zoneinfo import available_timezones
 
@@ -25,11 +24,10 @@ from cmms_pipelines.domain.rejections import Rule, Severity, no_failures
 
 LENGTHS: Mapping[str, int] = {
     "plant_code": 20, "name": 200, "equipment_number": 50, "company_code": 10, "equipment_description": 255, "object_number": 50,
-    "point": 50,
+    "point": 50, "work_order_number": 100, "title": 255, "work_type": 50, "assignee": 200, "priority": 20,
 }  # fmt: skip
 MAX_HOURS = 10_000_000.0  # beyond a thousand years of running: not an hour counter
 PLAUSIBLE_HOURS = 219_150.0  # 25 years without a break (quirk 30)
-FEWEST_FOR_CRITICAL = 20  # fewer unreadable records of a plant are single bad records
 
 Predicate = Callable[[pd.DataFrame], pd.Series]
 
@@ -64,7 +62,11 @@ def _readable(column: str, what: str) -> CheckedRule:
 def _short_enough(column: str) -> CheckedRule:
     limit = LENGTHS[column]
     message = f"{column} is longer than {limit} characters: shorten it at the source."
-    return _rule(column, f"{column}_too_long", Severity.ERROR, message, lambda frame: ~(frame[column].str.len() > limit))
+
+    def holds(frame: pd.DataFrame) -> pd.Series:
+        return ~(frame[column].str.len() > limit) if column in frame else pd.Series(True, index=frame.index)
+
+    return _rule(column, f"{column}_too_long", Severity.ERROR, message, holds)
 
 
 def _at_least_zero(column: str) -> CheckedRule:
@@ -130,6 +132,12 @@ def _hours_fit_day(frame: pd.DataFrame, slack: float) -> pd.Series:
     return ~(frame["running_hours"] > frame["day_hours"] + slack)
 
 
+def _is_first_and_negative(frame: pd.DataFrame) -> pd.Series:
+    """Tell where a counter went back against a reading that nobody here has (policy on counters: stored, never negative)."""
+    is_first = frame["previous_cumulative_hours"].isna() & frame["cumulative_hours"].notna() & ~frame["is_difference"]
+    return is_first & (frame["running_hours"] < 0) & ~frame["is_replaced"]
+
+
 RUNNING_TIME_RULES: Sequence[CheckedRule] = (
     _required("equipment_number"),
     _short_enough("equipment_number"),
@@ -165,7 +173,17 @@ RUNNING_TIME_RULES: Sequence[CheckedRule] = (
         "running_hours_negative",
         Severity.ERROR,
         "running_hours is negative although the counter did not go back: correct it at the source.",
-        lambda frame: ~((frame["running_hours"] < 0) & ~frame["is_behind"] & ~frame["is_replaced"]),
+        lambda frame: (
+            ~((frame["running_hours"] < 0) & ~frame["is_behind"] & ~frame["is_replaced"]) | _is_first_and_negative(frame)
+        ),
+    ),
+    _rule(
+        "running_hours",
+        "first_hours_negative",
+        Severity.WARNING,
+        "running_hours is negative at the first reading that is known of the machine: its counter is stored without hours, as "
+        "what later readings are compared with. Nothing to do.",
+        lambda frame: ~_is_first_and_negative(frame),
     ),
     _at_least_zero("cumulative_hours"),
     _rule(
@@ -275,87 +293,38 @@ RUNNING_TIME_RULES: Sequence[CheckedRule] = (
     ),
 )
 
+WORK_ORDER_RULES: Sequence[CheckedRule] = (
+    _required("work_order_number"),
+    _short_enough("work_order_number"),
+    _short_enough("equipment_number"),
+    _plant_known(),
+    _readable("status", "a status that is known (docs/source_data.md)"),
+    _required("status"),
+    _short_enough("title"),
+    _short_enough("work_type"),
+    _short_enough("assignee"),
+    _short_enough("priority"),
+    _readable("scheduled_at", "a date"),
+    _readable("due_at", "a date"),
+    _readable("completed_at", "a date"),
+    _readable("closed_at", "a date"),
+    _readable("updated_at", "a timestamp"),
+    _required("updated_at"),
+    _rule(
+        "equipment_number",
+        "equipment_unknown",
+        Severity.ERROR,
+        "No master record for this equipment: the order waits and is applied once the equipment arrives.",
+        lambda frame: frame["equipment_id"].notna() | frame["equipment_number"].isna(),
+    ),
+)
+
 CONTRACTS: Mapping[str, Sequence[CheckedRule]] = {
     "plants": PLANT_RULES,
     "equipment": EQUIPMENT_RULES,
     "running_times": RUNNING_TIME_RULES,
+    "work_orders": WORK_ORDER_RULES,
 }
-
-
-# what none of a plant's records can be read by: the format of the source or the mapping has changed
-SLICE_RULES: Mapping[str, Rule] = {
-    table: Rule(
-        "plant_unreadable",
-        "plant_code",
-        Severity.CRITICAL,
-        f"None of the plant's records (at least {FEWEST_FOR_CRITICAL}) can be read: the source's format or the mapping has "
-        "changed, and nothing of its slice is written. All its records are in the quarantine; compare one with the field mapping "
-        "(docs/source_data.md), then run the sync again.",
-    )
-    for table in ("equipment", "running_times")
-}
-_UNREADABLE: Mapping[str, frozenset[str]] = {
-    "equipment": frozenset({"equipment_number_missing", "api_created_at_invalid", "api_created_at_missing"}),
-    "running_times": frozenset(
-        {
-            "equipment_number_missing", "date_missing", "date_invalid", "date_time_invalid", "running_hours_invalid",
-            "cumulative_hours_invalid", "reading_missing", "api_created_at_invalid", "api_created_at_missing",
-        }
-    ),
-}  # fmt: skip
-
-
-@dataclass
-class Tally:
-    """How many records each plant has in a slice, how many of them cannot be read, and by which rule first."""
-
-    records: Counter[str] = field(default_factory=Counter)
-    unreadable: Counter[str] = field(default_factory=Counter)
-    by_rule: Counter[tuple[str, str]] = field(default_factory=Counter)
-
-    def add(self, other: "Tally") -> None:
-        """Add another chunk's figures to these."""
-        self.records.update(other.records)
-        self.unreadable.update(other.unreadable)
-        self.by_rule.update(other.by_rule)
-
-
-@dataclass(frozen=True)
-class CriticalFailure:
-    """A plant of which nothing can be read: its slice is not written, and the sync fails."""
-
-    rule: Rule
-    plant_code: str
-    records: int
-    broken_rule: str
-
-    def __str__(self) -> str:
-        """Return what an operator has to know, in one line."""
-        return f"{self.rule.id}: plant {self.plant_code}, {self.records} records, first {self.broken_rule}. {self.rule.message}"
-
-
-def tally_of(table: str, frame: pd.DataFrame, failures: pd.DataFrame) -> Tally:
-    """Return what `critical_failures` needs to know of one chunk."""
-    counts = frame["plant_code"].value_counts()
-    tally = Tally(records=Counter({str(code): int(count) for code, count in counts.items()}))
-    broken = failures.loc[failures["rule"].isin(_UNREADABLE[table])].drop_duplicates("row")
-    plants = frame["plant_code"].reindex(broken["row"])
-    for plant_code, rule in zip(plants, broken["rule"], strict=True):
-        if isinstance(plant_code, str):
-            tally.unreadable[plant_code] += 1
-            tally.by_rule[plant_code, rule] += 1
-    return tally
-
-
-def critical_failures(table: str, tally: Tally) -> list[CriticalFailure]:
-    """Return the plants of a complete slice of which nothing can be read; then nothing of the slice may be written."""
-    found = []
-    for plant_code, count in sorted(tally.unreadable.items()):
-        if count >= FEWEST_FOR_CRITICAL and count == tally.records[plant_code]:
-            rules = {rule: times for (code, rule), times in tally.by_rule.items() if code == plant_code}
-            first = min(rules, key=lambda rule: (-rules[rule], rule))
-            found.append(CriticalFailure(SLICE_RULES[table], plant_code, count, first))
-    return found
 
 
 @cache

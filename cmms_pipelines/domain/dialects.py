@@ -13,6 +13,7 @@ import pandas as pd
 from cmms_pipelines.domain import odata_records, records
 from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.domain.raw_records import RawRecord
+from cmms_pipelines.domain.work_order_records import IMS_WORK_ORDER, ODATA_WORK_ORDER, work_orders_frame
 
 Mapped = Mapping[str, tuple[str, ...]]
 PlantsFrame = Callable[[Sequence[RawRecord]], pd.DataFrame]
@@ -30,17 +31,23 @@ class Dialect:
         running_times_frame: records and the time zone of each plant code to the columns of `records.running_times_frame`, and
             where the source tells: is_replaced, is_reversed, is_difference, is_counting_backwards (bool) and overflow_at
             (float64, hours).
-        plant_mapping, equipment_mapping, running_time_mapping: column of ours to the source's field names, the first one
-            that a record has wins; for keys and for the values that the quarantine shows.
+        work_orders_frame: records and the time zone of each plant code to the columns of
+            `work_order_records.work_orders_frame`.
+        plant_mapping, equipment_mapping, running_time_mapping, work_order_mapping: column of ours to the source's field names,
+            the first one that a record has wins; for keys and for the values that the quarantine shows.
+        has_decimal_comma: how its numbers are written.
     """
 
     name: str
     plants_frame: PlantsFrame
     equipment_frame: ZonedFrame
     running_times_frame: ZonedFrame
+    work_orders_frame: ZonedFrame
     plant_mapping: Mapped
     equipment_mapping: Mapped
     running_time_mapping: Mapped
+    work_order_mapping: Mapped
+    has_decimal_comma: bool = False
 
 
 def dialect_of(name: str, *, has_decimal_comma: bool = False) -> Dialect:
@@ -55,9 +62,12 @@ def dialect_of(name: str, *, has_decimal_comma: bool = False) -> Dialect:
             plants_frame=records.plants_frame,
             equipment_frame=records.equipment_frame,
             running_times_frame=partial(records.running_times_frame, has_decimal_comma=has_decimal_comma),
+            work_orders_frame=partial(work_orders_frame, mapping=IMS_WORK_ORDER),
             plant_mapping=records.IMS_PLANT,
             equipment_mapping=records.IMS_EQUIPMENT,
             running_time_mapping=records.IMS_RUNNING_TIME,
+            work_order_mapping=IMS_WORK_ORDER,
+            has_decimal_comma=has_decimal_comma,
         )
     if name in ("odata_v2", "odata_v4"):  # one set of properties, two spellings of their values
         return Dialect(
@@ -65,8 +75,11 @@ def dialect_of(name: str, *, has_decimal_comma: bool = False) -> Dialect:
             plants_frame=odata_records.plants_frame,
             equipment_frame=odata_records.equipment_frame,
             running_times_frame=partial(odata_records.running_times_frame, has_decimal_comma=has_decimal_comma),
+            work_orders_frame=partial(work_orders_frame, mapping=ODATA_WORK_ORDER),
             plant_mapping=odata_records.PLANT,
             equipment_mapping=odata_records.EQUIPMENT,
             running_time_mapping=odata_records.RUNNING_TIME,
+            work_order_mapping=ODATA_WORK_ORDER,
+            has_decimal_comma=has_decimal_comma,
         )
     raise PermanentError(f"dialect {name} is not available: CMMS_API_DIALECT is ims, odata_v2 or odata_v4")

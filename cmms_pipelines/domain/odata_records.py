@@ -17,6 +17,7 @@ import pandas as pd
 
 from cmms_pipelines.domain import sap_values
 from cmms_pipelines.domain.raw_records import RawRecord
+from cmms_pipelines.domain.records import plants_of
 
 PLANT: Mapping[str, tuple[str, ...]] = {
     "plant_code": ("Plant", "WERKS", "plant_code"),
@@ -84,19 +85,7 @@ _NO_ATTRIBUTES = frozenset({name for names in EQUIPMENT.values() for name in nam
 
 def plants_frame(records: Sequence[RawRecord]) -> pd.DataFrame:
     """Map records of plants (API_PLANT_SRV, or the plants file); returns the columns of `records.plants_frame`."""
-    raw = {column: _first(records, names) for column, names in PLANT.items()}
-    is_active, unreadable = sap_values.flag_column(raw["is_active"])
-    code = sap_values.text_column(raw["plant_code"])
-    name = sap_values.text_column(raw["name"])
-    return pd.DataFrame(
-        {
-            "plant_code": code,
-            "name": name.where(name.notna(), code),
-            "time_zone": sap_values.text_column(raw["time_zone"]),
-            "is_active": is_active | pd.Series([value is None for value in raw["is_active"]], dtype="bool"),
-            "is_is_active_unreadable": unreadable,
-        }
-    )
+    return plants_of({column: _first(records, names) for column, names in PLANT.items()})
 
 
 def equipment_frame(records: Sequence[RawRecord], zones: Mapping[str, str]) -> pd.DataFrame:

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from cmms_pipelines.domain.record_digests import Digests, digests_of
+
 RawRecord = Mapping[str, Any]
 Fields = Mapping[str, tuple[str, ...]]
 Cells = list[object]
@@ -31,6 +33,7 @@ class RecordBlock:
         self.text = text
         self.count = count
         self._kept: tuple[object, dict[str, Cells]] | None = None
+        self._digests: Digests | None = None
 
     def columns(self, fields: Fields, optional: tuple[str, ...]) -> dict[str, Cells]:
         """Return the columns of `RawRecords.columns`; they are kept until `forget`, for a block that several callers share."""
@@ -46,6 +49,12 @@ class RecordBlock:
     def texts(self) -> list[msgspec.Raw]:
         """Return the JSON of each record, character by character as it came."""
         return _RAW.decode(self._list())
+
+    def digests(self) -> Digests:
+        """Return the digest of each record; they are kept, as a block may be part of several chunks."""
+        if self._digests is None:
+            self._digests = digests_of(self.texts())
+        return self._digests
 
     def _list(self) -> bytes:
         return b"[%b]" % self.text
@@ -110,6 +119,11 @@ class RawRecords(Sequence[RawRecord]):
             if stop == block.count:
                 block.forget()
         return columns
+
+    def digests(self) -> Digests:
+        """Return the digest of each record."""
+        found = [block.digests()[start:stop] for block, start, stop in self._parts]
+        return np.concatenate(found) if found else np.zeros(0, dtype="int64")
 
     def _texts(self, is_wanted: npt.NDArray[np.bool_]) -> Iterator[list[msgspec.Raw]]:
         """Give the JSON of the marked records, block by block."""

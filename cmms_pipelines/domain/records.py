@@ -62,7 +62,11 @@ def plants_frame(records: Sequence[RawRecord]) -> pd.DataFrame:
     Returns:
         plant_code, name, time_zone (str), is_active (bool, True where the source says nothing), is_is_active_unreadable.
     """
-    raw = _raw_columns(records, IMS_PLANT)
+    return plants_of(_raw_columns(records, IMS_PLANT))
+
+
+def plants_of(raw: Mapping[str, list[object]]) -> pd.DataFrame:
+    """Return the columns of `plants_frame` from cells by column, whatever the dialect that they come in."""
     is_active, unreadable = sap_values.flag_column(raw["is_active"])
     code = sap_values.text_column(raw["plant_code"])
     name = sap_values.text_column(raw["name"])

@@ -22,6 +22,7 @@ _STR = pd.StringDtype("pyarrow", na_value=np.nan)
 _MINUTE_US = 60_000_000
 # the years in which every clock on earth changes at whole minutes
 _FIRST_MINUTE, _LAST_MINUTE = (int(np.datetime64(day, "m").astype("int64")) for day in ("1970-01-02", "2100-01-01"))
+_MINUTE_BITS = 32  # room for all of them
 _LONGEST_NUMBER = 17
 
 
@@ -170,12 +171,9 @@ def instants_of(texts: Texts, zones: Sequence[str] | npt.NDArray[np.object_]) ->
 def _offsets_us(minutes: npt.NDArray[np.int64], zones: Sequence[str] | npt.NDArray[np.object_]) -> npt.NDArray[np.int64]:
     """Return how far each zone's clock is ahead of UTC when it shows these minutes, the first time that it does."""
     codes, names = pd.factorize(np.asarray(zones, dtype=object))
-    distinct, position = np.unique(np.stack([codes, minutes]), axis=1, return_inverse=True) if len(names) > 1 else (None, None)
-    if distinct is None or position is None:
-        shown, position = np.unique(minutes, return_inverse=True)
-        offsets = [_offset_us(str(names[0]), int(minute)) for minute in shown]
-    else:
-        offsets = [_offset_us(str(names[code]), int(minute)) for code, minute in distinct.T]
+    position, distinct = pd.factorize(codes.astype("int64") << _MINUTE_BITS | minutes)
+    shown = distinct & ((1 << _MINUTE_BITS) - 1)
+    offsets = [_offset_us(str(names[code]), int(minute)) for code, minute in zip(distinct >> _MINUTE_BITS, shown, strict=True)]
     return np.array(offsets, dtype="int64")[position]
 
 

@@ -3,8 +3,9 @@
 What belongs here: the shape of the page. What does not: the rules and what they say (`domain.contracts`).
 """
 
-from cmms_pipelines.domain.contracts import CONTRACTS, SLICE_RULES
+from cmms_pipelines.domain.contracts import CONTRACTS
 from cmms_pipelines.domain.rejections import Rule, Severity
+from cmms_pipelines.domain.tallies import SLICE_RULES
 
 _HEAD = """# Rules
 

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cmms_pipelines.domain.contracts import Tally, failures_of, tally_of
+from cmms_pipelines.domain.contracts import failures_of
 from cmms_pipelines.domain.folding import DUPLICATE_KEY, FOLDED, TIME_ORDER, fold
 from cmms_pipelines.domain.machine_days import EXCEEDS_DAY, HOURS_MISSING, JITTER_HOURS, MAX_DAYS_COVERED, day_hours
+from cmms_pipelines.domain.record_digests import Digests, Judgement, sealed
 from cmms_pipelines.domain.rejections import Severity, refused_rows, warnings_by_row
+from cmms_pipelines.domain.tallies import Tally, tally_of
 
 _FLAGS = ("is_replaced", "is_reversed", "is_difference", "is_counting_backwards")
 _NEIGHBOUR_NUMBERS = (
@@ -41,7 +43,7 @@ class JudgedReadings:
         refused_counters: one row per machine, day and plant without an accepted record, of records whose hours alone were
             refused (quirk 15): the columns of `rows`, hours missing. Later readings are compared with these counters.
         noted_by_rule: how many accepted records met each rule of severity warning or info.
-        tally: what `contracts.critical_failures` needs, added up over the chunks of a slice.
+        tally: what `tallies.critical_failures` needs, added up over the chunks of a slice.
     """
 
     rows: pd.DataFrame
@@ -96,9 +98,13 @@ def with_context(
     return context
 
 
-def judge(context: pd.DataFrame) -> JudgedReadings:
-    """Check a frame from `with_context`, keep what is acceptable and fold it to one row per machine and day."""
+def judge(context: pd.DataFrame, digests: Digests | None = None, judgement: Judgement | None = None) -> JudgedReadings:
+    """Check a frame from `with_context`, keep what is acceptable and fold it to one row per machine and day.
+
+    A row that comes from one record alone gets its digest, sealed with what it was judged by, if both are given.
+    """
     failures = failures_of("running_times", context)
+    context = context.assign(record_digest=sealed(digests, judgement, context["plant_id"], ~context["is_several"], failures))
     refused = refused_rows(failures)
     accepted = context.drop(index=refused) if len(refused) else context
     warnings = warnings_by_row(failures)

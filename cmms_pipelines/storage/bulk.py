@@ -158,7 +158,7 @@ def _without_nul(array: pa.Array, values: pd.Series) -> pa.Array:
 
 def _without_nul_escape(text: str) -> str:
     """Take out what PostgreSQL's jsonb and text cannot hold; a backslash that is itself escaped stays."""
-    return _NUL_ESCAPE.sub(r"\1", text)
+    return _NUL_ESCAPE.sub(r"\1", text) if "\\u0000" in text else text
 
 
 def _array_literal(values: Sequence[str]) -> str:

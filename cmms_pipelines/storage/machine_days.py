@@ -107,7 +107,7 @@ _WRITE = sa.text(f"""
     )
     ORDER BY equipment_id, date
     ON CONFLICT (equipment_id, date) DO UPDATE
-    SET {", ".join(f"{name} = excluded.{name}" for name in _VALUES)}, updated_at = now()
+    SET {", ".join(f"{name} = excluded.{name}" for name in _VALUES)}, record_digest = NULL, updated_at = now()
 """)
 
 _REMOVE = sa.text(f"""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import sqlalchemy as sa
 
+from cmms_pipelines.domain.dialects import Dialect
 from cmms_pipelines.storage.bulk import stage
 from cmms_pipelines.storage.tables import api_sync_logs, sync_rejections
 
@@ -29,9 +30,9 @@ _STORE = sa.text(f"""
     )
     INSERT INTO {sync_rejections.fullname} AS kept
         (sync_type, record_key, rule, is_primary, severity, column_name, value, message, payload, plant_code,
-         equipment_number, date, sync_log_id)
+         equipment_number, date, sync_log_id, dialect, has_decimal_comma)
     SELECT :sync_type, record_key, rule, is_primary, severity, column_name, value, message, payload, plant_code,
-           equipment_number, date, :sync_log_id
+           equipment_number, date, :sync_log_id, :dialect, :has_decimal_comma
     FROM staged_rejections new
     WHERE NOT EXISTS (SELECT FROM discarded WHERE discarded.record_key = new.record_key AND discarded.rule = new.rule)
     ON CONFLICT (sync_type, record_key, rule) WHERE status = 'open' DO UPDATE SET
@@ -39,7 +40,9 @@ _STORE = sa.text(f"""
         times_seen = kept.times_seen + CASE WHEN (SELECT is_replay FROM sync) THEN 0 ELSE 1 END,
         sync_log_id = CASE WHEN (SELECT is_replay FROM sync) THEN kept.sync_log_id ELSE excluded.sync_log_id END,
         is_primary = excluded.is_primary, severity = excluded.severity,
-        value = excluded.value, message = excluded.message, payload = excluded.payload
+        value = excluded.value, message = excluded.message, payload = excluded.payload,
+        dialect = coalesce(excluded.dialect, kept.dialect),
+        has_decimal_comma = coalesce(excluded.has_decimal_comma, kept.has_decimal_comma)
 """)
 
 _CLOSE_ACCEPTED = sa.text(f"""
@@ -59,7 +62,9 @@ _CLOSE_OTHER_RULES = sa.text(f"""
 """)
 
 
-def store(connection: sa.Connection, sync_type: str, sync_log_id: int | None, rejected: pd.DataFrame) -> None:
+def store(
+    connection: sa.Connection, sync_type: str, sync_log_id: int | None, rejected: pd.DataFrame, dialect: Dialect | None = None
+) -> None:
     """Put failure cases into the quarantine; one that is open, or was discarded as it is, is seen again and not doubled.
 
     Args:
@@ -68,13 +73,15 @@ def store(connection: sa.Connection, sync_type: str, sync_log_id: int | None, re
         sync_log_id: of the sync that refused them.
         rejected: record_key, rule, is_primary (bool), severity, column_name, value, message, payload (dict: the raw record),
             plant_code, equipment_number, date; (record_key, rule) unique.
+        dialect: in which they came, and in which they are to be judged again.
     """
     if rejected.empty:
         return
     stage(connection, "staged_rejections", _STAGED, rejected)
     actor = {"sync_type": sync_type, "actor": "sync", "reason": "the record came again and meets this rule now"}
     connection.execute(_CLOSE_OTHER_RULES, actor)
-    connection.execute(_STORE, {"sync_type": sync_type, "sync_log_id": sync_log_id})
+    spoken = {"dialect": dialect and dialect.name, "has_decimal_comma": dialect and dialect.has_decimal_comma}
+    connection.execute(_STORE, {"sync_type": sync_type, "sync_log_id": sync_log_id, **spoken})
 
 
 def just_stored(connection: sa.Connection) -> list[tuple[str, str, str]]:

@@ -1,7 +1,8 @@
-"""Running hours in the database, whole slices at once: the stored neighbours of new readings, and one conditional merge.
+"""Running hours into the database, whole slices at once, by one conditional merge.
 
-What belongs here: the SQL on `equipment_running_times` for many machines at once. What does not: deciding whether a reading is
-acceptable (`domain.running_times`), and days that need care, one by one (`storage.machine_days`).
+What belongs here: writing `equipment_running_times` for many machines at once. What does not: deciding whether a reading is
+acceptable (`domain.running_times`), what is stored around it (`storage.neighbours`), and days that need care, one by one
+(`storage.machine_days`).
 
 Most rows are plain: one plant reported the machine once that day, and its row says all there is to know. They are merged by
 one statement, with what the domain worked out from neighbours that were read earlier. Then, under the machines' locks, each
@@ -9,139 +10,32 @@ changed day and the one after it is held against the reading before it once more
 and all rows that are not plain, are worked out one by one.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import date, timedelta
+from collections.abc import Hashable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import sqlalchemy as sa
-from psycopg import sql
 
 from cmms_pipelines.domain.machine_days import EXCEEDS_DAY, HOURS_MISSING, SPANS_DAYS, WENT_BACK
 from cmms_pipelines.domain.meter_readings import EXTERNAL_API
 from cmms_pipelines.domain.reports import SyncCounts
-from cmms_pipelines.storage.bulk import read_columns, stage
+from cmms_pipelines.storage.bulk import stage
 from cmms_pipelines.storage.machine_days import Change, MachineDay, lock_machines, work_out_days
-from cmms_pipelines.storage.partitions import ensure_month_partitions, partition_name
-from cmms_pipelines.storage.tables import SCHEMA, counter_events, counter_facts, equipment, equipment_running_times, plants
+from cmms_pipelines.storage.neighbours import BEFORE_COLUMNS, Days
+from cmms_pipelines.storage.partitions import ensure_month_partitions
+from cmms_pipelines.storage.tables import counter_events, counter_facts, equipment, equipment_running_times, plants
 
 _STAGED = {
     "equipment_id": "bigint", "plant_id": "bigint", "date": "date", "date_time": "timestamptz", "point": "text",
     "description": "text", "running_hours": "numeric(14,4)", "cumulative_hours": "numeric(14,4)", "days_covered": "smallint",
     "company_code": "text", "equipment_description": "text", "object_number": "text", "api_created_at": "timestamptz",
-    "warnings": "text[]",
+    "warnings": "text[]", "record_digest": "bigint",
 }  # fmt: skip
-_VALUES = [column for column in _STAGED if column not in {"equipment_id", "date"}]
+_VALUES = [column for column in _STAGED if column not in {"equipment_id", "date", "record_digest"}]
 _PART_TEXTS = ("company_code", "point", "description", "equipment_description", "object_number")
 _SAID = "COALESCE({row}.warnings, ARRAY[]::text[])"
 _TIMES, _EVENTS = equipment_running_times.fullname, counter_events.fullname
-
-_NEIGHBOUR_TYPES: Mapping[Hashable, str] = {
-    "equipment_number": "str", "date": "datetime64[s]", "equipment_id": "Int64", "previous_date": "datetime64[s]",
-    "previous_cumulative_hours": "float64", "other_plants_hours": "float64", "other_plants_days_covered": "float64",
-    "week_ago_cumulative_hours": "float64", "known_overflow_at": "float64", "known_counting_backwards": "float64",
-}  # fmt: skip
-
-_FOUND = {
-    "position": "bigint", "equipment_id": "bigint", "previous_date": "date", "previous_cumulative_hours": "float8",
-    "other_plants_hours": "float8", "other_plants_days_covered": "float8", "week_ago_cumulative_hours": "float8",
-    "known_overflow_at": "float8", "known_counting_backwards": "float8",
-}  # fmt: skip
-
-
-def read_neighbours(connection: sa.Connection, keys: pd.DataFrame, plant_codes: Sequence[str]) -> pd.DataFrame:
-    """Return what is stored around machine-days that are about to be written.
-
-    Args:
-        connection: inside a transaction.
-        keys: equipment_number, date, unique.
-        plant_codes: whose readings of those days are about to be replaced.
-
-    Returns:
-        equipment_number, date, equipment_id, previous_date, previous_cumulative_hours, other_plants_hours (hours that other
-        plants stated), other_plants_days_covered, week_ago_cumulative_hours, known_overflow_at, known_counting_backwards
-        (1.0 where it is so), for those keys whose equipment exists.
-    """
-    if keys.empty:
-        return pd.DataFrame({name: pd.Series(dtype=str(kind)) for name, kind in _NEIGHBOUR_TYPES.items()})
-    numbered = keys.loc[:, ["equipment_number", "date"]].assign(position=np.arange(len(keys)))
-    stage(connection, "staged_keys", {"position": "integer", "equipment_number": "text", "date": "date"}, numbered)
-    first, last = _first_and_last(keys["date"])
-    is_bulk = _is_bulk(connection, first, last, len(keys))
-    with _set_based(connection, is_bulk=is_bulk):
-        found = read_columns(connection, _neighbours(first, last, plant_codes, is_bulk=is_bulk), _FOUND)
-    position = found.pop("position")
-    asked = keys.take(position).reset_index(drop=True)
-    columns = {"equipment_number": asked["equipment_number"], "date": asked["date"], **found}
-    return pd.DataFrame(columns).astype(_NEIGHBOUR_TYPES)
-
-
-def _neighbours(first: date, last: date, plant_codes: Sequence[str], *, is_bulk: bool) -> sql.Composed:
-    codes = sql.Literal(list(plant_codes))
-    return sql.SQL(
-        f"""
-        SELECT k.position, e.id AS equipment_id, {_BEFORE_COLUMNS},
-               CASE WHEN of_day.readings IS NOT NULL THEN others.hours
-                    WHEN NOT '{HOURS_MISSING}' = ANY({_SAID.format(row="of_day")}) THEN of_day.running_hours
-               END::float8 AS other_plants_hours,
-               CASE WHEN of_day.readings IS NOT NULL THEN others.days ELSE of_day.days_covered END AS other_plants_days_covered,
-               week_ago.cumulative_hours::float8 AS week_ago_cumulative_hours, f.overflow_at::float8 AS known_overflow_at,
-               f.is_counting_backwards::int AS known_counting_backwards
-        FROM staged_keys k
-        JOIN {equipment.fullname} e USING (equipment_number)
-        {_before("e.id", "k.date", first, last, is_bulk=is_bulk)}
-        {_on_day("week_ago", "e.id", "k.date - 7", first - _WEEK, last - _WEEK, is_bulk=is_bulk)}
-        {_on_day("of_day", "e.id", "k.date", first, last, is_bulk=is_bulk, condition=_OF_OTHERS)}
-        LEFT JOIN LATERAL (
-            SELECT sum(COALESCE(part.value ->> 'stated_hours', part.value ->> 'running_hours')::float8) FILTER (
-                       WHERE NOT COALESCE(part.value -> 'warnings' ? '{HOURS_MISSING}', false)) AS hours,
-                   max((part.value ->> 'days_covered')::int) AS days
-            FROM jsonb_each(of_day.readings) part WHERE NOT part.key = ANY({{codes}})
-        ) others ON of_day.readings IS NOT NULL
-        LEFT JOIN {counter_facts.fullname} f ON f.equipment_id = e.id
-        """
-    ).format(codes=codes)
-
-
-_WEEK = timedelta(days=7)
-_OF_OTHERS = f"""source = '{EXTERNAL_API}' AND (readings IS NOT NULL OR NOT plant_id IN (
-    SELECT id FROM {plants.fullname} WHERE plant_code = ANY({{codes}})))"""
-_BEFORE_COLUMNS = """COALESCE(day_before.date, before.date) AS previous_date,
-    COALESCE(day_before.cumulative_hours, before.cumulative_hours)::float8 AS previous_cumulative_hours"""
-
-
-def _on_day(
-    alias: str,
-    identifier: str,
-    day: str,
-    first: date,
-    last: date,
-    *,
-    is_bulk: bool,
-    condition: str = "cumulative_hours IS NOT NULL",
-) -> str:
-    """Return the join of a machine's row of one day: by hash for many machines, else by one look into the index for each."""
-    at_key = f"r.equipment_id = {identifier} AND r.date = {day}"
-    if not is_bulk:
-        return f"LEFT JOIN LATERAL (SELECT * FROM {_TIMES} r WHERE {at_key} AND {condition} OFFSET 0) {alias} ON true"
-    return f"""LEFT JOIN (
-        SELECT * FROM {_TIMES} WHERE date BETWEEN DATE '{first}' AND DATE '{last}' AND {condition}
-    ) {alias} ON {at_key.replace("r.", f"{alias}.")}"""
-
-
-def _before(identifier: str, day: str, first: date, last: date, *, is_bulk: bool) -> str:
-    """Return the joins of the last counter before a day: of the day before, which is the rule, else the newest one before."""
-    yesterday = timedelta(days=1)
-    day_before = _on_day("day_before", identifier, f"{day} - 1", first - yesterday, last - yesterday, is_bulk=is_bulk)
-    return f"""{day_before}
-        LEFT JOIN LATERAL (
-            SELECT r.date, r.cumulative_hours FROM {_TIMES} r
-            WHERE day_before.equipment_id IS NULL AND r.equipment_id = {identifier} AND r.date < {day} - 1
-              AND r.cumulative_hours IS NOT NULL
-            ORDER BY r.date DESC LIMIT 1
-        ) before ON true"""
 
 
 def write(connection: sa.Connection, rows: pd.DataFrame, refused_counters: pd.DataFrame | None = None) -> SyncCounts:
@@ -180,42 +74,40 @@ def _write_plain(
 
     Where a row is not what is stored, its machine is locked, together with those that are `locked` for other rows.
     """
-    first, last = _first_and_last(plain["date"])
-    bounds = {"first": first, "last": last}
     stage(connection, "staged_running_times", _STAGED, plain)
-    left = _leave_out_equal(connection, first, last, len(plain))
+    days = Days.of(connection, plain["date"], len(plain))
+    left = _leave_out_equal(connection, days, len(plain))
     if not left:
         return SyncCounts(unchanged=len(plain)), {}
-    is_bulk = _is_bulk(connection, first, last, left)
-    with _set_based(connection, is_bulk=is_bulk):
+    days = Days.of(connection, plain["date"], left)
+    with days.planned(connection):
         connection.execute(_LOCK_STAGED, {"ids": list(locked)})
-        shared = [(row.equipment_id, row.date) for row in connection.execute(_TAKE_OUT_SHARED, bounds)]
-        inserted = left - len(shared) - int(connection.scalar(_COUNT_STORED, bounds) or 0)
+        shared, stored = _settle_stored(connection, days)
+        inserted = left - stored
         updated = connection.execute(_MERGE).rowcount - inserted
-        differing = [*connection.execute(_differing(first, last, is_bulk=is_bulk))]
-        differing += _following_differing(connection, first, last, is_bulk=is_bulk)
+        differing = [*connection.execute(_differing(days)), *_following_differing(connection, days)]
     changed: dict[MachineDay, Change | None] = {(row.equipment_id, row.date): None for row in differing}
     changed |= _changes(_of_keys(plain, shared))
     counts = SyncCounts(inserted=inserted, updated=updated, unchanged=len(plain) - len(shared) - inserted - updated)
     return counts, changed
 
 
-def _leave_out_equal(connection: sa.Connection, first: date, last: date, count: int) -> int:
-    """Leave staged rows out that say what is stored; return how many are left.
+def _leave_out_equal(connection: sa.Connection, days: Days, count: int) -> int:
+    """Leave staged rows out that say what is stored, and whose record is known as it is; return how many are left.
 
     Without a lock: such a row is as good as written before whoever changes the stored one next.
     """
-    if not connection.scalar(_IS_ANY_STORED, {"first": first, "last": last}):
+    if not connection.scalar(_IS_ANY_STORED, {"first": days.first, "last": days.last}):
         return count
     connection.execute(sa.text("DROP TABLE IF EXISTS pg_temp.differing_running_times"))
-    with _set_based(connection, is_bulk=_is_bulk(connection, first, last, count)):
+    with days.planned(connection):
         kept = connection.execute(
             sa.text(f"""
                 CREATE TEMPORARY TABLE differing_running_times ON COMMIT DROP AS
                 SELECT s.* FROM staged_running_times s
-                LEFT JOIN {_TIMES} t ON t.equipment_id = s.equipment_id AND t.date = s.date
-                                    AND t.date BETWEEN DATE '{first}' AND DATE '{last}'
-                WHERE t.equipment_id IS NULL OR t.source <> '{EXTERNAL_API}' OR t.readings IS NOT NULL OR {_DIFFERS}
+                LEFT JOIN {_TIMES} t ON {_at_staged(days)}
+                WHERE t.equipment_id IS NULL OR t.record_digest IS DISTINCT FROM COALESCE(s.record_digest, t.record_digest)
+                   OR t.source <> '{EXTERNAL_API}' OR t.readings IS NOT NULL OR {_DIFFERS}
             """)
         ).rowcount
     connection.execute(sa.text("DROP TABLE pg_temp.staged_running_times"))
@@ -223,7 +115,45 @@ def _leave_out_equal(connection: sa.Connection, first: date, last: date, count: 
     return kept
 
 
-_AT_STAGED = "t.equipment_id = s.equipment_id AND t.date = s.date AND t.date BETWEEN CAST(:first AS date) AND CAST(:last AS date)"
+def _at_staged(days: Days) -> str:
+    return f"t.equipment_id = s.equipment_id AND t.date = s.date AND {days.condition('t')}"
+
+
+def _settle_stored(connection: sa.Connection, days: Days) -> tuple[list[MachineDay], int]:
+    """Look at what is stored in the place of staged rows; return the days that are shared, and how many are stored at all.
+
+    Days that another plant has reported too are no longer plain, and taken out. So are rows that say what is stored, by a
+    record that is not known: they bring its digest, and nothing else is written of them.
+    """
+    connection.execute(sa.text("DROP TABLE IF EXISTS pg_temp.stored_beside"))
+    connection.execute(
+        sa.text(f"""
+            CREATE TEMPORARY TABLE stored_beside ON COMMIT DROP AS
+            SELECT s.equipment_id, s.date,
+                   t.source = '{EXTERNAL_API}' AND (t.readings IS NOT NULL OR t.plant_id <> s.plant_id) AS is_shared,
+                   t.source = '{EXTERNAL_API}' AND t.readings IS NULL AND s.record_digest IS NOT NULL
+                   AND t.record_digest IS DISTINCT FROM s.record_digest AND NOT ({_DIFFERS}) AS is_same
+            FROM staged_running_times s JOIN {_TIMES} t ON {_at_staged(days)}
+        """)
+    )
+    same, shared, stored = (int(count) for count in connection.execute(_COUNT_BESIDE).one())
+    if same:
+        connection.execute(
+            sa.text(f"""
+                UPDATE {_TIMES} t SET record_digest = s.record_digest
+                FROM staged_running_times s JOIN stored_beside b ON b.equipment_id = s.equipment_id AND b.date = s.date
+                WHERE {_at_staged(days)} AND b.is_same
+            """)
+        )
+        connection.execute(_TAKE_OUT_SAME)
+    return [(row.equipment_id, row.date) for row in connection.execute(_TAKE_OUT_SHARED)] if shared else [], stored
+
+
+_COUNT_BESIDE = sa.text("SELECT count(*) FILTER (WHERE is_same), count(*) FILTER (WHERE is_shared), count(*) FROM stored_beside")
+_TAKE_OUT = "DELETE FROM staged_running_times s USING stored_beside b WHERE b.equipment_id = s.equipment_id AND b.date = s.date"
+_TAKE_OUT_SAME = sa.text(f"{_TAKE_OUT} AND b.is_same")
+_TAKE_OUT_SHARED = sa.text(f"{_TAKE_OUT} AND b.is_shared RETURNING s.equipment_id, s.date")
+
 _DIFFERS = " OR ".join(f"t.{name} IS DISTINCT FROM s.{name}" for name in _VALUES)
 
 _IS_ANY_STORED = sa.text(f"""
@@ -244,23 +174,15 @@ _LOCK_STAGED = sa.text(f"""
     ) locked
 """)
 
-# days that another plant has reported too are no longer plain
-_TAKE_OUT_SHARED = sa.text(f"""
-    DELETE FROM staged_running_times s USING {_TIMES} t
-    WHERE {_AT_STAGED} AND t.source = '{EXTERNAL_API}' AND (t.readings IS NOT NULL OR t.plant_id <> s.plant_id)
-    RETURNING s.equipment_id, s.date
-""")
-
 _MERGE = sa.text(f"""
-    INSERT INTO {_TIMES} AS t (equipment_id, date, {", ".join(_VALUES)}, source)
-    SELECT equipment_id, date, {", ".join(_VALUES)}, '{EXTERNAL_API}' FROM staged_running_times ORDER BY equipment_id, date
+    INSERT INTO {_TIMES} AS t (equipment_id, date, {", ".join(_VALUES)}, record_digest, source)
+    SELECT equipment_id, date, {", ".join(_VALUES)}, record_digest, '{EXTERNAL_API}'
+    FROM staged_running_times ORDER BY equipment_id, date
     ON CONFLICT (equipment_id, date) DO UPDATE
-    SET {", ".join(f"{name} = excluded.{name}" for name in [*_VALUES, "source", "readings"])}, updated_at = now()
+    SET {", ".join(f"{name} = excluded.{name}" for name in [*_VALUES, "source", "readings", "record_digest"])}, updated_at = now()
     WHERE ({", ".join(f"t.{name}" for name in _VALUES)}, t.source, t.readings) IS DISTINCT FROM
           ({", ".join(f"excluded.{name}" for name in _VALUES)}, excluded.source, excluded.readings)
 """)
-_COUNT_STORED = sa.text(f"SELECT count(*) FROM staged_running_times s JOIN {_TIMES} t ON {_AT_STAGED}")
-
 _NEWEST = sa.text(f"""
     SELECT max(newest.date) FROM {plants.fullname} p
     CROSS JOIN LATERAL (
@@ -289,28 +211,23 @@ _AFFECTED = sa.text(f"""
 """)
 
 
-def _differing(first: date, last: date, *, is_bulk: bool) -> sa.TextClause:
+def _differing(days: Days) -> sa.TextClause:
     """Return the query of merged rows that come to something else beside the reading before them as it is stored now."""
     return sa.text(f"""
         SELECT s.equipment_id, s.date
-        FROM (SELECT s.*, {_BEFORE_COLUMNS}
-              FROM staged_running_times s {_before("s.equipment_id", "s.date", first, last, is_bulk=is_bulk)}) s
+        FROM (SELECT s.*, {BEFORE_COLUMNS} FROM staged_running_times s {days.row_before("s.equipment_id", "s.date")}) s
         LEFT JOIN {_EVENTS} event ON event.equipment_id = s.equipment_id AND event.date = s.date
         LEFT JOIN {counter_facts.fullname} f ON f.equipment_id = s.equipment_id
         WHERE {_differs("s", "s.previous_date", "s.previous_cumulative_hours")}
     """)
 
 
-def _following_differing(connection: sa.Connection, first: date, last: date, *, is_bulk: bool) -> list[Any]:
+def _following_differing(connection: sa.Connection, days: Days) -> list[Any]:
     """Return the days next to merged rows that come to something else beside them."""
-    newest = connection.scalar(_NEWEST, {"first": first})
+    newest = connection.scalar(_NEWEST, {"first": days.first})
     if newest is None:
         return []
-    tomorrow = timedelta(days=1)
     has_to_do = "(cumulative_hours IS NOT NULL OR readings IS NOT NULL)"
-    day_after = _on_day(
-        "day_after", "s.equipment_id", "s.date + 1", first + tomorrow, last + tomorrow, is_bulk=is_bulk, condition=has_to_do
-    )
     columns = "equipment_id, date, running_hours, cumulative_hours, days_covered, warnings, readings"
     names = columns.split(", ")
     statement = sa.text(f"""
@@ -319,7 +236,7 @@ def _following_differing(connection: sa.Connection, first: date, last: date, *, 
             SELECT {", ".join(f"COALESCE(day_after.{name}, later.{name}) AS {name}" for name in names)},
                    s.date AS previous_date, s.cumulative_hours AS previous_cumulative_hours
             FROM staged_running_times s
-            {day_after}
+            {days.shifted(1).row("day_after", "s.equipment_id", "s.date + 1", has_to_do)}
             LEFT JOIN LATERAL (
                 SELECT {columns} FROM {_TIMES} r
                 WHERE day_after.equipment_id IS NULL AND r.equipment_id = s.equipment_id AND r.date > s.date + 1
@@ -404,33 +321,3 @@ def _of_keys(rows: pd.DataFrame, keys: Sequence[MachineDay]) -> pd.DataFrame:
 
 def _days(rows: pd.DataFrame) -> list[date]:
     return [pd.Timestamp(day).date() for day in rows["date"].unique()]
-
-
-def _first_and_last(days: pd.Series) -> tuple[date, date]:
-    return days.min().date(), days.max().date()
-
-
-def _is_bulk(connection: sa.Connection, first: date, last: date, count: int) -> bool:
-    """Tell whether reading all of the days' months costs less than a look into the index for each of `count` keys."""
-    if count < _FEWEST_IN_BULK:
-        return False
-    months = {partition_name(day) for day in (first - _WEEK, first, last, last + timedelta(days=1))}
-    names = [f"{SCHEMA}.{name}" for name in sorted(months)]
-    statement = sa.text("SELECT sum(pg_relation_size(to_regclass(name))) FROM unnest(CAST(:names AS text[])) AS month (name)")
-    stored_bytes = connection.scalar(statement, {"names": names}) or 0
-    return count * _BYTES_A_LOOK > stored_bytes
-
-
-_FEWEST_IN_BULK = 1000
-_BYTES_A_LOOK = 16_000  # read in the time of one look into the index, which is about 10 us
-
-
-@contextmanager
-def _set_based(connection: sa.Connection, *, is_bulk: bool) -> Iterator[None]:
-    """Have joins done by hash while the body runs: the planner goes astray on a new month, which has no statistics."""
-    options = {"enable_nestloop": "off", "enable_mergejoin": "off", "jit": "off", "work_mem": "'64MB'"} if is_bulk else {}
-    for option, value in options.items():
-        connection.execute(sa.text(f"SET LOCAL {option} = {value}"))
-    yield
-    for option in options:
-        connection.execute(sa.text(f"SET LOCAL {option} TO DEFAULT"))

@@ -7,6 +7,7 @@ A claim counts while its sync holds a session lock (the class below and the numb
 so that it dies with its holder, however that ends. Claims are served in the order of their logs: nobody is overtaken for ever.
 """
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -67,11 +68,12 @@ class OtherSync:
 
 
 class SyncClaim:
-    """A sync's open log and its claim, on a connection of its own; not for several threads at a time."""
+    """A sync's open log and its claim, on a connection of its own; `renew` is for any thread, the rest for one."""
 
     def __init__(self, engine: sa.Engine, connection: sa.Connection, log: SyncLog) -> None:
         self._engine = engine
         self._connection = connection
+        self._renewing = threading.Lock()
         self.log = log
 
     def in_the_way(self) -> list[OtherSync]:
@@ -82,23 +84,29 @@ class SyncClaim:
         """Make sure that the claim still counts, also after the server was restarted.
 
         Raises:
-            TransientError: the database cannot be reached, or another sync took the place while it could not.
+            TransientError: another sync took the place while the server was away.
+            DBAPIError: the server cannot be asked.
         """
-        try:
-            self._connection.execute(sa.text("SELECT 1"))
-        except DBAPIError:
+        with self._renewing:
+            try:
+                if not self._connection.closed:
+                    self._connection.execute(sa.text("SELECT 1"))
+                    return
+            except DBAPIError:
+                _close(self._connection)
             self._connect_again()
 
     def _connect_again(self) -> None:
-        _close(self._connection)
+        connection = _connect(self._engine)
         try:
-            self._connection = _connect(self._engine)
-            _lock(self._connection, self.log.id)
-            others = self._others(is_any=True)
+            _lock(connection, self.log.id)
             is_running = sa.select(api_sync_logs.c.status == SyncStatus.RUNNING.value).where(api_sync_logs.c.id == self.log.id)
-            has_place = self._connection.scalar(is_running) and not others
-        except DBAPIError as error:
-            raise TransientError(f"The connection to the database was lost: {error.orig}") from error
+            self._connection = connection
+            others = self._others(is_any=True)
+            has_place = connection.scalar(is_running) and not others
+        except DBAPIError:
+            _close(connection)
+            raise
         if not has_place:
             taken_by = f" to {others[0]}" if others else ""
             raise TransientError(f"The database was away, and the sync lost its place{taken_by}. A retry goes on from here.")

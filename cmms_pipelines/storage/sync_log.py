@@ -1,6 +1,9 @@
 """The log of syncs: one row per sync from its start to its end, its slices and its external requests.
 
 What belongs here: `api_sync_logs`, `sync_slices`, `api_calls`. What does not: what a sync does.
+
+What is asked for through an engine waits for a server that is away (`storage.availability`) and may raise as that does; what is
+done on a connection belongs to the transaction of its caller.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from cmms_pipelines.domain.api_calls import ApiCall
 from cmms_pipelines.domain.reports import SyncCounts, SyncStatus
+from cmms_pipelines.storage.availability import WAIT_S, when_available
 from cmms_pipelines.storage.tables import api_calls, api_sync_logs, sync_slices
 
 _COUNTED = {
@@ -78,12 +82,19 @@ def add_counts(connection: sa.Connection, log: SyncLog, counts: SyncCounts) -> N
 
 
 def finish(
-    engine: sa.Engine, log: SyncLog, status: SyncStatus, *, stage_seconds: Mapping[str, float], error_message: str | None = None
+    engine: sa.Engine,
+    log: SyncLog,
+    status: SyncStatus,
+    *,
+    stage_seconds: Mapping[str, float],
+    error_message: str | None = None,
+    wait_s: float = WAIT_S,
 ) -> None:
     """Close a sync's row."""
     _update(
         engine,
         log,
+        wait_s,
         status=status.value,
         sync_completed_at=sa.func.clock_timestamp(),
         activity=None,
@@ -94,8 +105,13 @@ def finish(
 
 def read(engine: sa.Engine, log_id: int) -> dict[str, Any]:
     """Return a sync's row as it stands."""
-    with engine.connect() as connection:
-        return dict(connection.execute(sa.select(api_sync_logs).where(api_sync_logs.c.id == log_id)).mappings().one())
+    statement = sa.select(api_sync_logs).where(api_sync_logs.c.id == log_id)
+
+    def ask() -> dict[str, Any]:
+        with engine.connect() as connection:
+            return dict(connection.execute(statement).mappings().one())
+
+    return when_available(engine, ask)
 
 
 def read_many(connection: sa.Connection, log_ids: Sequence[int]) -> list[dict[str, Any]]:
@@ -126,8 +142,12 @@ def read_of_run(engine: sa.Engine, run_id: str) -> list[dict[str, Any]]:
 def done_slices(engine: sa.Engine, sync_key: str) -> set[str]:
     """Return the keys of the slices that earlier attempts of this sync have finished."""
     statement = sa.select(sync_slices.c.slice_key).where(sync_slices.c.sync_key == sync_key)
-    with engine.connect() as connection:
-        return set(connection.scalars(statement))
+
+    def ask() -> set[str]:
+        with engine.connect() as connection:
+            return set(connection.scalars(statement))
+
+    return when_available(engine, ask)
 
 
 def mark_slice_done(
@@ -159,7 +179,16 @@ def record_calls(engine: sa.Engine, log: SyncLog, calls: Sequence[ApiCall]) -> N
         connection.execute(sa.insert(api_calls), rows)
 
 
-def _update(engine: sa.Engine, log: SyncLog, **values: Any) -> None:  # noqa: ANN401 - columns have types of all kinds
+def _update(
+    engine: sa.Engine,
+    log: SyncLog,
+    wait_s: float = WAIT_S,
+    **values: Any,  # noqa: ANN401 - columns have types of all kinds
+) -> None:
     statement = sa.update(api_sync_logs).where(api_sync_logs.c.id == log.id).values(**values, updated_at=sa.func.now())
-    with engine.begin() as connection:
-        connection.execute(statement)
+
+    def write() -> None:
+        with engine.begin() as connection:
+            connection.execute(statement)
+
+    when_available(engine, write, wait_s=wait_s)

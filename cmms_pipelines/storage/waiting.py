@@ -31,6 +31,14 @@ class Portion:
 
 
 @dataclass(frozen=True)
+class Spoken:
+    """How records were written by the source that sent them; None: not known."""
+
+    dialect: str | None
+    has_decimal_comma: bool | None
+
+
+@dataclass(frozen=True)
 class WaitingRecords:
     """Raw records, with the keys under which the quarantine keeps them."""
 
@@ -55,6 +63,21 @@ def has_arrived() -> sa.ColumnElement[bool]:
     return sa.or_(
         sa.and_(sa.exists().where(*of_record, _other.c.rule == "plant_unknown"), has_plant),
         sa.and_(sa.exists().where(*of_record, _other.c.rule == "equipment_unknown"), has_machine),
+    )
+
+
+def dialects(connection: sa.Connection, sync_type: str, condition: sa.ColumnElement[bool]) -> list[Spoken]:
+    """Return the dialects in which the records to be judged came."""
+    statement = sa.select(_kept.dialect, _kept.has_decimal_comma).where(*_to_judge(sync_type, condition)).distinct()
+    rows = connection.execute(statement.order_by(_kept.dialect, _kept.has_decimal_comma))
+    return [Spoken(row.dialect, row.has_decimal_comma) for row in rows]
+
+
+def came_in(spoken: Spoken) -> sa.ColumnElement[bool]:
+    """Return the condition for records of one dialect."""
+    return sa.and_(
+        _kept.dialect.is_not_distinct_from(spoken.dialect),
+        _kept.has_decimal_comma.is_not_distinct_from(spoken.has_decimal_comma),
     )
 
 

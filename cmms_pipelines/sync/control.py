@@ -16,9 +16,11 @@ import psycopg
 import sqlalchemy as sa
 
 from cmms_pipelines.domain.errors import PermanentError, TransientError
+from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage import sync_log
+from cmms_pipelines.storage.availability import when_available
 from cmms_pipelines.storage.sync_claims import SyncClaim
-from cmms_pipelines.storage.sync_controls import read_controls
+from cmms_pipelines.storage.sync_controls import Controls, read_controls
 
 GRACE_S = 3.0  # for writes in progress when a sync is cancelled
 
@@ -34,6 +36,11 @@ class Patience:
     wait_s: float = 600.0
     poll_s: float = 1.0
     tell_every_s: float = 60.0
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Patience":
+        """Return the patience that the settings allow (CMMS_SYNC_WAIT_S)."""
+        return cls(wait_s=settings.sync_wait_s)
 
 
 class Turn:
@@ -61,7 +68,8 @@ class Turn:
             waiting = f"waits for {others[0]}, which works on the same part"
             if time.monotonic() - started > self._patience.wait_s:
                 raise TransientError(
-                    f"Nothing was done: {others[0]} has worked on the same part for longer than {self._patience.wait_s:.0f} s."
+                    f"Nothing was done: {others[0]} has worked on the same part for longer than {self._patience.wait_s:.0f} s "
+                    "(CMMS_SYNC_WAIT_S)."
                 )
             self._hold(waiting)
             self.look_for_stop()
@@ -75,13 +83,22 @@ class Turn:
             SyncStoppedError: an operator stopped this sync.
             TransientError: the database was away, and another sync has taken the place.
         """
-        self._claim.renew()
+        when_available(self._engine, self.renew)
         pause = self.look_for_stop()
         if pause is None:
             self._go_on()
             return True
         self._hold(f"paused {pause}")
         return False
+
+    def renew(self) -> None:
+        """Make sure that the place is still this sync's, also after the database was away.
+
+        Raises:
+            TransientError: another sync has taken it.
+            DBAPIError: the database cannot be asked.
+        """
+        self._claim.renew()
 
     def rest(self) -> None:
         """Wait a moment before looking again."""
@@ -98,8 +115,12 @@ class Turn:
         Raises:
             SyncStoppedError: an operator stopped this sync.
         """
-        with self._engine.connect() as connection:
-            controls = read_controls(connection)
+
+        def ask() -> Controls:
+            with self._engine.connect() as connection:
+                return read_controls(connection)
+
+        controls = when_available(self._engine, ask)
         if controls.stop is not None and controls.stop.changed_at >= self._began_at:
             raise SyncStoppedError(f"Stopped {controls.stop}. Finished slices are kept, a new run does the rest.")
         return None if controls.pause is None else str(controls.pause)
@@ -146,8 +167,7 @@ class Writes:
         """
         write = object()
         with self._changed:
-            if self._is_closed:
-                raise SyncStoppedError("The sync has ended; this slice is left to the next run.")
+            self.look_for_end()
             self._open.add(write)
         try:
             with engine.begin() as connection:
@@ -160,6 +180,19 @@ class Writes:
                 self._connections.pop(write, None)
                 self._open.discard(write)
                 self._changed.notify_all()
+
+    def are_open(self) -> bool:
+        """Tell whether the session goes on."""
+        return not self._is_closed
+
+    def look_for_end(self) -> None:
+        """Refuse to go on once the session has ended.
+
+        Raises:
+            SyncStoppedError: it has.
+        """
+        if self._is_closed:
+            raise SyncStoppedError("The sync has ended; this slice is left to the next run.")
 
     def close(self, grace_s: float = GRACE_S) -> None:
         """Let no further write begin; those in progress may end within the grace, then they are taken back."""

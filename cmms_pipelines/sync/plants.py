@@ -14,7 +14,9 @@ from cmms_pipelines.domain.rejections import refused_rows
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage import plants as plants_storage
+from cmms_pipelines.storage.availability import when_available
 from cmms_pipelines.sync.ahead import Ahead
+from cmms_pipelines.sync.control import Patience
 from cmms_pipelines.sync.reader import Mapped
 from cmms_pipelines.sync.session import Progress, Slice, SyncSession, sync_session
 from cmms_pipelines.sync.source import connect_source, plant_records
@@ -29,19 +31,29 @@ def sync_plants(engine: sa.Engine, settings: Settings, *, sync_key: str, run_id:
         PermanentError: the source has no plants, or refuses us.
     """
     scope = {"source": "file" if settings.plants_file else "api"}
-    dialect = dialect_of(settings.api_dialect.value)
-    with sync_session(engine, "plants", scope, sync_key=sync_key, run_id=run_id, progress=progress) as session:
+    dialect = dialect_of(settings.api_dialect.value, has_decimal_comma=settings.api_decimal_comma)
+    with sync_session(
+        engine,
+        "plants",
+        scope,
+        sync_key=sync_key,
+        run_id=run_id,
+        progress=progress,
+        dialect=dialect,
+        patience=Patience.of(settings),
+    ) as session:
         started = time.perf_counter()
         with connect_source(settings, session.on_call) as api:
             records = plant_records(settings, api)
         seconds = time.perf_counter() - started
+        known = SyncCounts(stage_seconds={"fetch": seconds})
         mapped = Mapped(records, dialect.plants_frame(records))
         slices = [Slice(("(all)",))]
         session.plan(slices)
         session.run_slices(
             slices,
             lambda piece: write_chunks(
-                session, piece, lambda: Ahead([mapped]), lambda chunk: _judge(chunk, dialect), fetch_seconds=seconds
+                session, piece, lambda: Ahead([mapped]), lambda chunk: _judge(chunk, dialect), known=known
             ),
             max_in_flight=1,
         )
@@ -67,9 +79,17 @@ def _judge(mapped: Mapped, dialect: Dialect, kept_keys: pd.Series | None = None)
 
 
 def known_plants(engine: sa.Engine) -> pd.DataFrame:
-    """Return the plants as they are stored: plant_id, plant_code, time_zone, is_active."""
-    with engine.connect() as connection:
-        return plants_storage.read(connection)
+    """Return the plants as they are stored: plant_id, plant_code, time_zone, is_active.
+
+    Raises:
+        TransientError, PermanentError: see `storage.availability.when_available`.
+    """
+
+    def ask() -> pd.DataFrame:
+        with engine.connect() as connection:
+            return plants_storage.read(connection)
+
+    return when_available(engine, ask)
 
 
 def with_created(engine: sa.Engine, plant_codes: pd.Series, plants: pd.DataFrame) -> pd.DataFrame:

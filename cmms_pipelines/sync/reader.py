@@ -4,32 +4,41 @@ What belongs here: handing chunks of canonical frames over. What does not: where
 (`domain.dialects`).
 """
 
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import pandas as pd
-import pyarrow as pa
 
+from cmms_pipelines.clients.spool import RecordSpool
 from cmms_pipelines.domain.raw_records import RawRecord, RawRecords
+from cmms_pipelines.domain.record_digests import Digests
+from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.sync.ahead import Ahead
 from cmms_pipelines.sync.chunks import chunks_of
+from cmms_pipelines.sync.known_records import KnownRecords, without_known
+from cmms_pipelines.sync.memory import return_freed_memory
 from cmms_pipelines.sync.source import Fetched
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """Some records and their canonical frame, and the seconds that reading them took."""
+    """Some records, their canonical frame, the seconds that reading them took, and their digests where they have their text."""
 
     records: Sequence[RawRecord]
     frame: pd.DataFrame
     seconds: float = 0.0
+    digests: Digests | None = None
 
 
 class SliceReader:
-    """The chunks of one slice; the first one is read while the slice still waits for its turn."""
+    """The chunks of one slice, without the records that are known already.
+
+    While the slice waits for its turn, its records are hashed; where none can be known, its first chunk is read instead.
+    """
 
     def __init__(
         self,
@@ -39,6 +48,8 @@ class SliceReader:
         *,
         chunk_rows: int,
         equipment_numbers: Sequence[str] | None = None,
+        known: KnownRecords | None = None,
+        may_begin: threading.Semaphore | None = None,
     ) -> None:
         """Take over what was fetched; `close` lets go of it.
 
@@ -48,15 +59,27 @@ class SliceReader:
             key_fields: the source's names of the field with the equipment number.
             chunk_rows: see `sync.chunks`.
             equipment_numbers: only these machines; the rest is left out.
+            known: what is left out as known; None: nothing.
+            may_begin: how many slices may have read their first chunk before their turn; None: no matter how many.
         """
-        pa.set_memory_pool(pa.system_memory_pool())  # the default one keeps what chunks have freed
-        self.fetch_seconds = fetched.seconds
+        return_freed_memory()
+        self.counts = SyncCounts(stage_seconds={"fetch": fetched.seconds})
         self._fetched = fetched
+        self._spools = fetched.spools
         self._frame_of = frame_of
         self._key_fields = key_fields
         self._chunk_rows = chunk_rows
         self._wanted = list(equipment_numbers) if equipment_numbers else None
-        self._ahead: Ahead[Mapped] | None = Ahead(self._read())
+        self._rest: RecordSpool | None = None
+        self._begun: Ahead[Mapped] | None = None
+        self._may_begin = may_begin
+        started = time.perf_counter()
+        self._known = known if known is not None and known.is_any() else None
+        if self._known is not None:
+            self._digests = [block.digests() for spool in fetched.spools for block in spool.blocks()]
+        elif may_begin is None or may_begin.acquire(blocking=False):
+            self._begun = Ahead(self._read())
+        self.counts.spend("prefilter", time.perf_counter() - started)
 
     def __enter__(self) -> Self:
         return self
@@ -64,21 +87,46 @@ class SliceReader:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    def leave_out_known(self) -> Mapping[int, int]:
+        """Leave out what is known by now, counted as unchanged; return how many records of each plant, by `plant_id`.
+
+        To be called once, when it is the slice's turn: what is written before it may decide whether a record is still known.
+        """
+        if self._known is None:
+            return {}
+        started = time.perf_counter()
+        self._rest, found = without_known(self._fetched.spools, self._digests, self._known, self._key_fields)
+        if self._rest is not None:
+            self._spools = [self._rest]
+        count = sum(found.of_plants.values())
+        self.counts.received += count
+        self.counts.unchanged += count
+        self.counts.spend("prefilter", time.perf_counter() - started)
+        return found.of_plants
+
     def chunks(self) -> Ahead[Mapped]:
         """Return all chunks, from the first one on however often one asks; the caller closes them."""
-        first, self._ahead = self._ahead, None
-        return first or Ahead(self._read())
+        return self._take_begun() or Ahead(self._read())
 
     def close(self) -> None:
-        if self._ahead is not None:
-            self._ahead.close()
+        begun = self._take_begun()
+        if begun is not None:
+            begun.close()
+        if self._rest is not None:
+            self._rest.close()
         self._fetched.close()
+
+    def _take_begun(self) -> Ahead[Mapped] | None:
+        begun, self._begun = self._begun, None
+        if begun is not None and self._may_begin is not None:
+            self._may_begin.release()
+        return begun
 
     def _read(self) -> Iterator[Mapped]:
         started = time.perf_counter()
-        for records in chunks_of(self._fetched.spools, self._chunk_rows, self._key_fields):
+        for records in chunks_of(self._spools, self._chunk_rows, self._key_fields):
             chunk, frame = self._mapped(records)
-            yield Mapped(chunk, frame, time.perf_counter() - started)
+            yield Mapped(chunk, frame, time.perf_counter() - started, chunk.digests())
             started = time.perf_counter()
 
     def _mapped(self, records: RawRecords) -> tuple[RawRecords, pd.DataFrame]:

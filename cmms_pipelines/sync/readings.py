@@ -13,33 +13,50 @@ import sqlalchemy as sa
 from cmms_pipelines.domain.dialects import Dialect
 from cmms_pipelines.domain.quarantine import record_keys
 from cmms_pipelines.domain.raw_records import RawRecord
+from cmms_pipelines.domain.record_digests import Judgement
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.domain.running_times import judge, with_context
 from cmms_pipelines.storage import running_times as storage
+from cmms_pipelines.storage.neighbours import read_neighbours
 from cmms_pipelines.storage.partitions import ensure_month_partitions
+from cmms_pipelines.sync.known_records import KnownRecords, judgement_of
 from cmms_pipelines.sync.plants import with_created
 from cmms_pipelines.sync.reader import Mapped, SliceReader
 from cmms_pipelines.sync.session import Slice, SyncSession
-from cmms_pipelines.sync.writer import Judged, judged_chunk, write_chunks, write_kept
+from cmms_pipelines.sync.writer import Judged, judged_chunk, write_kept, write_slice
 
-_NOT_FOR_EVER = sa.text("SET LOCAL lock_timeout = '20s'")  # then the slice is rolled back and begun again
+LOCK_WAIT_S = 20.0  # then the slice is rolled back and begun again
+_NOT_FOR_EVER = sa.text("SELECT set_config('lock_timeout', :wait, true)")
 KEY = ["equipment_number", "date", "plant_code"]
 
 
 class ReadingsWriter:
     """Judges the readings of slices and writes them; what is refused goes whole into the quarantine."""
 
-    def __init__(self, session: SyncSession, dialect: Dialect, plants: pd.DataFrame, *, creates_plants: bool = False) -> None:
-        """A plant that nobody knows is created where `creates_plants` says so."""
+    def __init__(
+        self,
+        session: SyncSession,
+        dialect: Dialect,
+        plants: pd.DataFrame,
+        *,
+        creates_plants: bool = False,
+        lock_wait_s: float = LOCK_WAIT_S,
+    ) -> None:
+        """`creates_plants`: also those that nobody knows; `lock_wait_s`: what a look at the neighbours waits for a lock."""
         self._session = session
         self._dialect = dialect
         self._plants = plants
         self._zones = dict(zip(plants["plant_code"], plants["time_zone"], strict=True))
         self._creates_plants = creates_plants
+        self._lock_wait = f"{lock_wait_s * 1000:.0f}ms"
 
     def frame_of(self, records: Sequence[RawRecord]) -> pd.DataFrame:
         """Return the canonical frame of some records."""
         return self._dialect.running_times_frame(records, self._zones)
+
+    def known(self, piece: Slice) -> KnownRecords:
+        """Return what is known of a slice's records before they are judged."""
+        return KnownRecords(self._session.engine, self._judgement(piece), piece.day)
 
     def write(self, piece: Slice, reader: SliceReader) -> SyncCounts:
         """Judge and write one slice; raises as `write_chunks` does."""
@@ -48,27 +65,30 @@ class ReadingsWriter:
             # a transaction that waits for the next chunk.
             with self._session.engine.begin() as connection:
                 ensure_month_partitions(connection, [piece.day])
-        return write_chunks(
-            self._session, piece, reader.chunks, lambda mapped: self._judge(piece, mapped), fetch_seconds=reader.fetch_seconds
-        )
+        judgement = self._judgement(piece)
+        return write_slice(self._session, piece, reader, self._plants, lambda mapped: self._judge(piece, mapped, judgement))
 
     def write_kept(self, piece: Slice, records: Sequence[RawRecord], kept_keys: Sequence[str]) -> SyncCounts:
         """Judge and write records from the quarantine, which bring the keys under which they are kept there."""
         keys = pd.Series(kept_keys, dtype="str")
         mapped = Mapped(records, self.frame_of(records))
-        return write_kept(self._session, piece, mapped, lambda chunk: self._judge(piece, chunk, keys))
+        return write_kept(self._session, piece, mapped, lambda chunk: self._judge(piece, chunk, None, keys))
 
-    def _judge(self, piece: Slice, mapped: Mapped, kept_keys: pd.Series | None = None) -> Judged:
+    def _judgement(self, piece: Slice) -> Judgement:
+        return judgement_of(self._plants, piece.plant_codes, piece.day, self._dialect.name, self._dialect.has_decimal_comma)
+
+    def _judge(self, piece: Slice, mapped: Mapped, judgement: Judgement | None, kept_keys: pd.Series | None = None) -> Judged:
         frame, mapping, engine = mapped.frame, self._dialect.running_time_mapping, self._session.engine
         plants = with_created(engine, frame["plant_code"], self._plants) if self._creates_plants else self._plants
         started = time.perf_counter()
         with engine.begin() as connection:  # not the one that writes, which has its hands full
             # A new month that somebody else is about to make waits for our write, and this would wait behind it, for ever.
-            connection.execute(_NOT_FOR_EVER)
+            connection.execute(_NOT_FOR_EVER, {"wait": self._lock_wait})
             machine_days = frame.loc[:, ["equipment_number", "date"]].dropna().drop_duplicates()
-            neighbours = storage.read_neighbours(connection, machine_days, piece.plant_codes)
+            neighbours = read_neighbours(connection, machine_days, piece.plant_codes)
         looked_up = time.perf_counter() - started
-        readings = judge(with_context(frame, plants, neighbours, [piece.day] if piece.day else []))
+        context = with_context(frame, plants, neighbours, [piece.day] if piece.day else [])
+        readings = judge(context, mapped.digests, judgement)
         keys = record_keys(mapped.records, frame, KEY, mapping) if kept_keys is None else kept_keys
 
         def write(connection: sa.Connection) -> SyncCounts:

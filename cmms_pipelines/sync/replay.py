@@ -1,10 +1,11 @@
 """Records of the quarantine judged again: those that an operator chose, and those whose plant or machine has arrived.
 
-What belongs here: the order (plants, then machines, then their readings), the accounts and the report. What does not: which
-records wait (`storage.waiting`) and the judgement itself, which is that of the syncs.
+What belongs here: the order (plants, then machines, then their readings and work orders), the accounts and the report. What does
+not: which records wait (`storage.waiting`) and the judgement itself, which is that of the syncs.
 
 A replay is a sync of what is in the quarantine: it has a log, slices and accounts, it waits for its turn, it can be paused and
-stopped. A record that is refused again stays the row it was, under the rule that it meets now.
+stopped. A record that is refused again stays the row it was, under the rule that it meets now. Records are read in the dialect in
+which they came, whatever the source speaks today; those of each dialect are a sync of their own.
 """
 
 from collections import Counter
@@ -14,19 +15,22 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cmms_pipelines.domain.dialects import dialect_of
+from cmms_pipelines.domain.dialects import Dialect, dialect_of
 from cmms_pipelines.domain.reports import SyncCounts
-from cmms_pipelines.settings import Settings
+from cmms_pipelines.settings import Settings, UnknownPlantPolicy
 from cmms_pipelines.storage import rejections, waiting
+from cmms_pipelines.storage.availability import when_available
 from cmms_pipelines.storage.rejection_search import RejectionFilter
-from cmms_pipelines.storage.waiting import WaitingRecords
+from cmms_pipelines.storage.waiting import Spoken, WaitingRecords
+from cmms_pipelines.sync.control import Patience
 from cmms_pipelines.sync.equipment import MastersWriter
 from cmms_pipelines.sync.plants import known_plants, write_kept_plants
 from cmms_pipelines.sync.readings import ReadingsWriter
 from cmms_pipelines.sync.session import Progress, Slice, SyncSession, sync_session
 from cmms_pipelines.sync.source import group_rules
+from cmms_pipelines.sync.work_orders import WorkOrdersWriter
 
-IN_ORDER = ("plants", "equipment", "running_times")
+IN_ORDER = ("plants", "equipment", "running_times", "work_orders")
 _SHOWN = 200
 
 
@@ -88,19 +92,44 @@ class _Replay:
 
     def of(self, sync_type: str, condition: sa.ColumnElement[bool], scope: dict[str, Any]) -> None:
         """Judge the chosen records of one sync again."""
+
+        def ask() -> tuple[list[Spoken], int]:
+            with self.engine.connect() as connection:
+                found = waiting.dialects(connection, sync_type, condition)
+                return found, waiting.count_overtaken(connection, sync_type, condition)
+
+        found, overtaken = when_available(self.engine, ask)
+        self.report.overtaken += overtaken
+        for spoken in found:
+            self._in_dialect(spoken, sync_type, sa.and_(condition, waiting.came_in(spoken)), scope)
+
+    def _in_dialect(self, spoken: Spoken, sync_type: str, condition: sa.ColumnElement[bool], scope: dict[str, Any]) -> None:
+        settings = self.settings
+        dialect = dialect_of(
+            settings.api_dialect.value if spoken.dialect is None else spoken.dialect,
+            has_decimal_comma=settings.api_decimal_comma if spoken.has_decimal_comma is None else spoken.has_decimal_comma,
+        )
         with self.engine.connect() as connection:
             portions = waiting.portions(connection, sync_type, condition)
-            self.report.overtaken += waiting.count_overtaken(connection, sync_type, condition)
         if not portions:
             return
         days = [portion.day for portion in portions if portion.day is not None]
         if days and len(days) == len(portions):
             scope = {**scope, "from": min(days).isoformat(), "to": max(days).isoformat()}
-        key = f"{self.sync_key}:{sync_type}"
-        with sync_session(self.engine, sync_type, scope, sync_key=key, run_id=self.run_id, progress=self.progress) as session:
+        key = f"{self.sync_key}:{sync_type}" + (f":{spoken.dialect}:{spoken.has_decimal_comma}" if spoken.dialect else "")
+        with sync_session(
+            self.engine,
+            sync_type,
+            {**scope, "dialect": dialect.name},
+            sync_key=key,
+            run_id=self.run_id,
+            progress=self.progress,
+            dialect=None if spoken.dialect is None else dialect,
+            patience=Patience.of(settings),
+        ) as session:
             session.is_trial = self.report.is_dry_run
             session.before_commit = lambda connection: self._note_refused(connection, sync_type)
-            write = self._writer(sync_type, session)
+            write = self._writer(sync_type, session, dialect)
             pieces = {Slice(portion.plant_codes, portion.day): portion for portion in portions}
             session.plan(list(pieces))
 
@@ -117,14 +146,20 @@ class _Replay:
         found = rejections.just_stored(connection)[: max(room, 0)]
         self.report.still_refused += [StillRefused(sync_type, *one) for one in found]
 
-    def _writer(self, sync_type: str, session: SyncSession) -> Callable[[Slice, WaitingRecords], SyncCounts]:
+    def _writer(self, sync_type: str, session: SyncSession, dialect: Dialect) -> Callable[[Slice, WaitingRecords], SyncCounts]:
         plants = known_plants(self.engine)
-        dialect = dialect_of(self.settings.api_dialect.value, has_decimal_comma=self.settings.api_decimal_comma)
+        creates_plants = self.settings.on_unknown_plant is UnknownPlantPolicy.CREATE and not self.report.is_dry_run
         if sync_type == "running_times":
-            readings = ReadingsWriter(session, dialect, plants)
+            readings = ReadingsWriter(session, dialect, plants, creates_plants=creates_plants)
             return lambda piece, found: readings.write_kept(piece, found.payloads, found.keys)
+        if sync_type == "work_orders":
+            orders = WorkOrdersWriter(session, self.settings, dialect, plants)
+            return lambda piece, found: orders.write_kept(piece, found.payloads, found.keys)
         if sync_type == "equipment":
-            machines = MastersWriter(session, dialect, plants, group_rules(self.settings))
+            rules = group_rules(self.settings)
+            machines = MastersWriter(
+                session, dialect, plants, rules, creates_plants=creates_plants, system_id=self.settings.api_system_id
+            )
             return lambda piece, found: machines.write_kept(piece, found.payloads, found.keys)
         return lambda piece, found: write_kept_plants(session, piece, dialect, found.payloads, found.keys)
 
@@ -143,7 +178,7 @@ def replay_rejections(
 
     Args:
         engine: of the `cmms` database.
-        settings: the dialect of the records, and the groups of machines.
+        settings: the groups of machines, what an unknown plant gets, and the dialect of records that do not have their own.
         wanted: which records; only open ones are judged.
         sync_key: what the retries of this replay share.
         run_id: of the Dagster run.
@@ -163,7 +198,7 @@ def replay_rejections(
 def replay_arrived(
     engine: sa.Engine, settings: Settings, *, sync_key: str, run_id: str | None, progress: Progress
 ) -> ReplayReport:
-    """Judge again what waited for a plant or a machine that is there now: machines first, then readings, also theirs.
+    """Judge again what waited for a plant or a machine that is there now: machines first, then readings and work orders.
 
     Raises:
         TransientError, PermanentError: as the syncs do.

@@ -4,6 +4,7 @@ What belongs here: what is asked of the source, and the order of days. What does
 (`sync.readings`).
 """
 
+import threading
 from collections.abc import Sequence
 from datetime import date
 from itertools import groupby
@@ -12,14 +13,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from cmms_pipelines.domain.dialects import dialect_of
-from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.settings import Settings, UnknownPlantPolicy
-from cmms_pipelines.storage.sync_log import done_slices
-from cmms_pipelines.sync.ahead import InTurn
+from cmms_pipelines.sync.control import Patience
 from cmms_pipelines.sync.plants import known_plants
 from cmms_pipelines.sync.reader import SliceReader
 from cmms_pipelines.sync.readings import ReadingsWriter
 from cmms_pipelines.sync.session import Progress, Slice, SyncSession, require_plants, sync_session
+from cmms_pipelines.sync.slices import work_through
 from cmms_pipelines.sync.source import batched, connect_source, fetch
 
 
@@ -43,7 +43,8 @@ def sync_running_times(
         days: business days at the plants.
         plant_codes: only these plants; by default all active ones.
         equipment_numbers: only these machines; the source is asked for their plants and the rest is left out, uncounted.
-        is_full_refresh: noted in the log; what it means is in `sync_key` (no earlier attempt) and `plant_codes` (all plants).
+        is_full_refresh: every record is judged, also one that came before; noted in the log. What else it means is in
+            `sync_key` (no earlier attempt) and `plant_codes` (all plants).
         sync_key: what the retries of this sync share.
         run_id: of the Dagster run.
         progress: told after each slice.
@@ -68,12 +69,22 @@ def sync_running_times(
     dialect = dialect_of(settings.api_dialect.value, has_decimal_comma=settings.api_decimal_comma)
     slices = [Slice(tuple(batch), day) for day in sorted(days) for batch in batched(codes, settings.sync_plants_per_slice)]
     with (
-        sync_session(engine, "running_times", scope, sync_key=sync_key, run_id=run_id, progress=progress) as session,
+        sync_session(
+            engine,
+            "running_times",
+            scope,
+            sync_key=sync_key,
+            run_id=run_id,
+            progress=progress,
+            dialect=dialect,
+            patience=Patience.of(settings),
+        ) as session,
         connect_source(settings, session.on_call) as api,
     ):
         session.plan(slices)
         creates_plants = settings.on_unknown_plant is UnknownPlantPolicy.CREATE
         writer = ReadingsWriter(session, dialect, plants, creates_plants=creates_plants)
+        may_begin = threading.Semaphore(1)  # a chunk of every slice that waits would be as much memory again
 
         def read(piece: Slice) -> SliceReader:
             day = _day_of(piece)
@@ -83,18 +94,12 @@ def sync_running_times(
                 dialect.running_time_mapping["equipment_number"],
                 chunk_rows=settings.sync_chunk_rows,
                 equipment_numbers=equipment_numbers,
+                known=None if is_full_refresh or equipment_numbers else writer.known(piece),
+                may_begin=may_begin,
             )
 
-        def work(piece: Slice) -> SyncCounts:
-            with ahead.take(piece) as reader:
-                return writer.write(piece, reader)
-
-        done = done_slices(engine, sync_key)
-        todo = [piece for piece in slices if piece.key not in done]
-        in_flight = settings.sync_slices_in_flight
-        with InTurn(todo, read, SliceReader.close, depth=in_flight) as ahead:
-            for _, of_day in groupby(slices, key=_day_of):  # a day is compared with the one before it
-                session.run_slices(list(of_day), work, max_in_flight=in_flight)
+        days_in_order = (list(of_day) for _, of_day in groupby(slices, key=_day_of))  # a day is compared with the one before it
+        work_through(session, days_in_order, read, writer.write, in_flight=settings.sync_slices_in_flight)
     return session
 
 

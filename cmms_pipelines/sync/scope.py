@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.domain.sap_values import read_key
 from cmms_pipelines.settings import Settings, UnknownPlantPolicy
+from cmms_pipelines.storage.availability import when_available
 from cmms_pipelines.storage.tables import equipment as equipment_table
 from cmms_pipelines.storage.tables import plants as plants_table
 
@@ -35,14 +36,22 @@ def running_times_scope(
 
     Raises:
         PermanentError: a plant code or an equipment number is not known; the message names it and what is like it.
+        TransientError: the database stays away.
     """
-    with engine.connect() as connection:
-        known: list[str] = list(connection.scalars(sa.select(plants_table.c.plant_code).order_by(plants_table.c.plant_code)))
-        codes = sorted({code.strip() for code in plants})
-        if settings.on_unknown_plant is UnknownPlantPolicy.REJECT:
-            _require("plant code", codes, known, "nothing was synced; run sync_plants (`cmms sync plants`) if it is new")
-        numbers = equipment_numbers(equipment)
-        _require_equipment(connection, numbers, "nothing was synced; run sync_equipment (`cmms sync equipment`) if it is new")
+    codes = sorted({code.strip() for code in plants})
+    numbers = equipment_numbers(equipment)
+    must_exist = settings.on_unknown_plant is UnknownPlantPolicy.REJECT
+
+    def check() -> list[str]:
+        with engine.connect() as connection:
+            known: list[str] = list(connection.scalars(sa.select(plants_table.c.plant_code).order_by(plants_table.c.plant_code)))
+            if must_exist:
+                _require("plant code", codes, known, "nothing was synced; run sync_plants (`cmms sync plants`) if it is new")
+            advice = "nothing was synced; run sync_equipment (`cmms sync equipment`) if it is new"
+            _require_equipment(connection, numbers, advice)
+        return known
+
+    known = when_available(engine, check)
     if is_full_refresh and not codes:
         codes = known
     return Scope(codes or None, numbers or None)
@@ -58,10 +67,15 @@ def require_synced(engine: sa.Engine, numbers: Sequence[str]) -> None:
 
     Raises:
         PermanentError: one of them is not in cmms.equipment.
+        TransientError: the database stays away.
     """
-    with engine.connect() as connection:
-        advice = "the source did not send it for these plants, or it was refused (`cmms rejections list --equipment NUMBER`)"
-        _require_equipment(connection, equipment_numbers(numbers), advice)
+    advice = "the source did not send it for these plants, or it was refused (`cmms rejections list --equipment NUMBER`)"
+
+    def check() -> None:
+        with engine.connect() as connection:
+            _require_equipment(connection, equipment_numbers(numbers), advice)
+
+    when_available(engine, check)
 
 
 def _require_equipment(connection: sa.Connection, keys: Sequence[str], advice: str) -> None:

@@ -20,20 +20,23 @@ from typing import Any
 
 import sqlalchemy as sa
 import stamina
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from cmms_pipelines.domain.api_calls import ApiCall
+from cmms_pipelines.domain.dialects import Dialect
 from cmms_pipelines.domain.errors import CmmsError, PermanentError, SliceRefusedError, TransientError
 from cmms_pipelines.domain.reports import SyncCounts, SyncStatus
 from cmms_pipelines.storage import sync_log
+from cmms_pipelines.storage.availability import WAIT_S, when_available
 from cmms_pipelines.storage.refusals import is_passing, is_permanent, reason_of
-from cmms_pipelines.storage.sync_claims import close_abandoned, open_log
+from cmms_pipelines.storage.sync_claims import SyncClaim, close_abandoned, open_log
 from cmms_pipelines.storage.sync_log import SyncLog
 from cmms_pipelines.sync.control import Patience, SyncStoppedError, Turn, Writes
 
 PARTIAL_SHARE = 0.10  # the specification's border between single bad records and a sync that failed in part
 _WRITE_ATTEMPTS = 3
 _LONGEST_NAMES = 400  # of the 500 characters that the ledger has for a slice
+_WAIT_AFTER_FAILURE_S = 2.0  # for a database that is away: the next sync closes the log too
 
 Progress = Callable[[str], None]
 
@@ -59,13 +62,14 @@ class SyncSession:
     """A running sync: where its slices report.
 
     With `is_trial` every slice is written and rolled back: what would have happened is counted, and nothing stays.
-    `before_commit` looks at each slice once it is written.
+    `before_commit` looks at each slice once it is written. `dialect` is the one in which its records come.
     """
 
     engine: sa.Engine
     log: SyncLog
     progress: Progress
     turn: Turn
+    dialect: Dialect | None = None
     counts: SyncCounts = field(default_factory=SyncCounts)
     slices_total: int = 0
     slices_done: int = 0
@@ -99,7 +103,8 @@ class SyncSession:
         """Do the slices that no earlier attempt has done, several at once.
 
         A slice that fails for a passing reason, or is refused as a whole, is noted and the others go on; any other permanent
-        failure stops the sync. While syncs are paused no slice begins; those in flight end as usual.
+        failure stops the sync. While syncs are paused no slice begins; those in flight end as usual. A slice whose database
+        goes away is done again once it is back, so `work` may be called twice for it.
 
         Raises:
             PermanentError: asking again is useless; slices not yet begun are left for the next attempt.
@@ -115,7 +120,7 @@ class SyncSession:
             while todo or in_flight:
                 while todo and len(in_flight) < max_in_flight and self.turn.may_go_on():
                     piece = todo.popleft()
-                    in_flight[executor.submit(work, piece)] = piece
+                    in_flight[executor.submit(self._work_on, piece, work)] = piece
                 self._collect(in_flight)
         except Exception as error:
             is_awaited = not isinstance(error, SyncStoppedError)
@@ -144,6 +149,8 @@ class SyncSession:
         """
         try:
             for attempt in stamina.retry_context(on=is_passing, attempts=_WRITE_ATTEMPTS, wait_initial=0.2):
+                if attempt.num > 1:
+                    when_available(self.engine, self.turn.renew, is_wanted=self._writes.are_open)
                 with attempt, self._writes.one(self.engine) as connection:
                     total = SyncCounts()
                     total.add(counts)
@@ -165,6 +172,17 @@ class SyncSession:
             kind = SliceRefusedError if is_permanent(error) else TransientError
             raise kind(f"Slice {piece.key} could not be written: {reason_of(error)}") from error
         return total
+
+    def look_for_end(self) -> None:
+        """Look, in the middle of a slice, whether its sync has ended, so that a long slice need not be written first.
+
+        Raises:
+            SyncStoppedError: it has; what is written of the slice is to be taken back.
+        """
+        self._writes.look_for_end()
+
+    def _work_on(self, piece: Slice, work: Callable[[Slice], SyncCounts]) -> SyncCounts:
+        return when_available(self.engine, lambda: work(piece), is_wanted=self._writes.are_open)
 
     def _add(self, piece: Slice, counts: SyncCounts) -> None:
         self.counts.add(counts)
@@ -209,23 +227,36 @@ def sync_session(
     sync_key: str,
     run_id: str | None,
     progress: Progress,
+    dialect: Dialect | None = None,
     patience: Patience = Patience(),  # noqa: B008 - frozen
 ) -> Iterator[SyncSession]:
     """Open a sync's log, wait for its turn, hand out its session, and close the log with the truth, however the body ends.
 
-    Two syncs of one type whose scopes (plants, days) overlap never run at the same time: the later one waits.
+    Two syncs of one type whose scopes (plants, days) overlap never run at the same time: the later one waits. A database that
+    is away, or goes away for a moment, is waited for.
+
+    Args:
+        engine: of the `cmms` database.
+        sync_type, scope, sync_key, run_id: see `storage.sync_claims.open_log`.
+        progress: told what an operator wants to know.
+        dialect: in which the records come; the quarantine keeps it with those that are refused.
+        patience: how long the turn of another sync is waited for.
 
     Raises:
         TransientError: some slices failed for a passing reason; the message names them, and a retry does only those. Or another
-            sync of overlapping scope did not end within the patience.
+            sync of overlapping scope did not end within the patience. Or the database stayed away.
         PermanentError: some slices were refused as a whole, and all the others are done.
         SyncStoppedError: an operator stopped all syncs.
     """
-    for log_id in close_abandoned(engine):
-        progress(f"closed the log of sync {log_id}, whose process was killed")
-    claim = open_log(engine, sync_type, scope, sync_key, run_id)
+
+    def begin() -> SyncClaim:
+        for log_id in close_abandoned(engine):
+            progress(f"closed the log of sync {log_id}, whose process was killed")
+        return open_log(engine, sync_type, scope, sync_key, run_id)
+
+    claim = when_available(engine, begin)
     started = time.monotonic()
-    session = SyncSession(engine, claim.log, progress, Turn(engine, claim, progress, patience))
+    session = SyncSession(engine, claim.log, progress, Turn(engine, claim, progress, patience), dialect)
     try:
         session.turn.wait_for_scope()
         yield session
@@ -258,14 +289,15 @@ def _close(session: SyncSession, status: SyncStatus | None, started: float, mess
     Where the database is away, the log is left to the next sync, and what had happened is still what is raised.
     """
     seconds = {**session.counts.stage_seconds, "total": time.monotonic() - started}
+    wait_s = WAIT_S if message is None else _WAIT_AFTER_FAILURE_S
     try:
-        sync_log.record_calls(session.engine, session.log, session.calls)
+        when_available(session.engine, lambda: sync_log.record_calls(session.engine, session.log, session.calls), wait_s=wait_s)
         ended = status or _status_of_failure(session)
-        sync_log.finish(session.engine, session.log, ended, stage_seconds=seconds, error_message=message)
-    except OperationalError as error:
-        if status is SyncStatus.SUCCESS or status is SyncStatus.PARTIAL:
-            raise TransientError(f"All is written, but the log could not be closed: {reason_of(error)}") from error
-        session.progress(f"the log could not be closed, which the next sync does: {reason_of(error)}")
+        sync_log.finish(session.engine, session.log, ended, stage_seconds=seconds, error_message=message, wait_s=wait_s)
+    except TransientError as error:
+        if message is None:
+            raise TransientError(f"All is written, but the log could not be closed. {error}") from error
+        session.progress(f"the log could not be closed, which the next sync does: {error}")
 
 
 def _status(counts: SyncCounts) -> SyncStatus:

@@ -9,21 +9,22 @@ one is prepared.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
 import sqlalchemy as sa
 
-from cmms_pipelines.domain.contracts import Tally, critical_failures
 from cmms_pipelines.domain.errors import SliceRefusedError
 from cmms_pipelines.domain.quarantine import refused_by_rule, refused_count, rejected_frame
 from cmms_pipelines.domain.rejections import refused_rows
 from cmms_pipelines.domain.reports import SyncCounts
+from cmms_pipelines.domain.tallies import Tally, critical_failures
 from cmms_pipelines.storage import rejections
 from cmms_pipelines.storage.bulk import seconds_copying
 from cmms_pipelines.sync.ahead import Ahead
-from cmms_pipelines.sync.reader import Mapped
+from cmms_pipelines.sync.reader import Mapped, SliceReader
 from cmms_pipelines.sync.session import Slice, SyncSession
 
 
@@ -36,7 +37,7 @@ class Judged:
         rejected: see `quarantine.rejected_frame`.
         accepted_keys: of the records that are not refused.
         write: writes those; returns inserted, updated and unchanged.
-        tally: see `contracts.critical_failures`.
+        tally: see `tallies.critical_failures`.
     """
 
     counts: SyncCounts
@@ -84,7 +85,8 @@ def write_chunks(
     read: Callable[[], Ahead[Mapped]],
     judge: Callable[[Mapped], Judged],
     *,
-    fetch_seconds: float = 0.0,
+    known: SyncCounts | None = None,
+    known_tally: Tally | None = None,
     settled_by: str = "sync",
     settled_because: str = "the record came again and was accepted",
 ) -> SyncCounts:
@@ -95,7 +97,8 @@ def write_chunks(
         piece: the slice.
         read: begins to read its chunks, from the first one on.
         judge: see `Judged`; it runs in a thread of its own, a chunk ahead.
-        fetch_seconds: for the accounts.
+        known: what is known before any chunk is judged: the seconds of fetching, and the records that were left out.
+        known_tally: of those records.
         settled_by, settled_because: noted where a record that is accepted had been refused before.
 
     Raises:
@@ -106,12 +109,14 @@ def write_chunks(
 
     def apply(connection: sa.Connection) -> SyncCounts:
         total, tally = SyncCounts(), Tally()
+        tally.add(known_tally or Tally())
         with read() as chunks, Ahead(_judge_all(chunks, judge)) as judged_chunks:
             for judged in judged_chunks:
+                session.look_for_end()
                 total.add(judged.counts)
                 tally.add(judged.tally)
                 started = time.perf_counter()
-                rejections.store(connection, sync_type, session.log.id, judged.rejected)
+                rejections.store(connection, sync_type, session.log.id, judged.rejected, session.dialect)
                 rejections.close_accepted(connection, sync_type, judged.accepted_keys, actor=settled_by, reason=settled_because)
                 written, copying = time.perf_counter(), seconds_copying(connection)
                 total.add(judged.write(connection))
@@ -125,12 +130,26 @@ def write_chunks(
         return total
 
     try:
-        return session.write(piece, SyncCounts(stage_seconds={"fetch": fetch_seconds}), apply)
+        return session.write(piece, known or SyncCounts(), apply)
     except _PlantUnreadableError:
         with read() as chunks, session.engine.begin() as connection:
             for judged in _judge_all(chunks, judge):
-                rejections.store(connection, sync_type, session.log.id, judged.rejected)
+                rejections.store(connection, sync_type, session.log.id, judged.rejected, session.dialect)
         raise
+
+
+def write_slice(
+    session: SyncSession, piece: Slice, reader: SliceReader, plants: pd.DataFrame, judge: Callable[[Mapped], Judged]
+) -> SyncCounts:
+    """Judge and write what of a slice is not known already; raises as `write_chunks` does.
+
+    `plants` (plant_code, plant_id) names those of the records that are left out: as readable ones they count where the
+    unreadable ones of their plant are weighed.
+    """
+    of_plants = reader.leave_out_known()
+    codes = dict(zip(plants["plant_id"], plants["plant_code"], strict=True))
+    tally = Tally(records=Counter({codes[plant_id]: count for plant_id, count in of_plants.items()}))
+    return write_chunks(session, piece, reader.chunks, judge, known=reader.counts, known_tally=tally)
 
 
 def write_kept(session: SyncSession, piece: Slice, mapped: Mapped, judge: Callable[[Mapped], Judged]) -> SyncCounts:

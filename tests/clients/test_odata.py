@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -266,12 +267,19 @@ def test_a_service_that_is_not_there_has_no_list_of_plants_but_no_silent_list_of
             list(api.running_times(["P1"], DAY, DAY))
 
 
-def test_work_orders_are_not_asked_for_and_windows_must_not_end_before_they_start() -> None:
+def test_windows_must_not_end_before_they_start() -> None:
     with connect("http://127.0.0.1:1", "t", dialect="odata_v2") as api:
-        with pytest.raises(PermanentError, match="events"):
-            api.work_orders(["P1"], DAY, DAY)
-        with pytest.raises(ValueError, match="before it starts"):
-            list(api.running_times(["P1"], DAY, DAY - dt.timedelta(days=1)))
+        for ask in (api.running_times, api.work_orders):
+            with pytest.raises(ValueError, match="before it starts"):
+                list(ask(["P1"], DAY, DAY - dt.timedelta(days=1)))
+
+
+def test_work_orders_are_asked_for_by_the_day_of_their_last_change() -> None:
+    with scripted_source(value([{"MaintenanceOrder": "1"}])) as source, connect(source.url, "t", dialect="odata_v4") as api:
+        assert list(api.work_orders(["P1"], dt.date(2014, 3, 1), dt.date(2014, 3, 31))) == [[{"MaintenanceOrder": "1"}]]
+        asked = unquote(source.seen[0].query)
+    window = "LastChangeDateTime ge 2014-03-01T00:00:00Z and LastChangeDateTime lt 2014-04-01T00:00:00Z"
+    assert f"{window} and (MaintenancePlant eq 'P1')" in asked
 
 
 def value(rows: list[dict[str, Any]], link: str | None = None) -> Any:  # noqa: ANN401 - a scripted reply

@@ -16,10 +16,9 @@ import pytest
 import sqlalchemy as sa
 
 from cmms_pipelines.storage.tables import sync_slices
-from tests.conftest import Database
 from tests.emulator_server import Emulator, running_emulator
 from tests.endurance.world import assert_books_balance, assert_every_slice_once, forget_running_times, outcome
-from tests.sync.conftest import Source, settings_for
+from tests.sync.conftest import Source, ready_source, with_masters
 from tests.sync.flown import Flown, read_flown
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -38,13 +37,15 @@ def flown() -> Flown:
     return read_flown()
 
 
+@pytest.fixture(scope="session")
+def masters(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    yield from with_masters(server_url, tmp_path_factory.mktemp("masters"))
+
+
 @pytest.fixture
-def ready(emulator: Emulator, database: Database, tmp_path: Path) -> Source:
+def ready(server_url: str, masters: str, emulator: Emulator, tmp_path: Path) -> Iterator[Source]:
     """A source whose plants and equipment are in the database."""
-    source = Source(database, settings_for(emulator, database, tmp_path))
-    source.plants()
-    source.equipment()
-    return source
+    yield from ready_source(server_url, masters, emulator, tmp_path)
 
 
 @dataclass(frozen=True)

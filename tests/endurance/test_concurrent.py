@@ -17,8 +17,6 @@ from tests.sync.conftest import Source
 DAYS = WEEK[:3]
 SOME = "B6JF,DLLG,EVEW,UALG,WNEW"
 
-pytestmark = pytest.mark.xdist_group("concurrent")  # one emulator for the file
-
 
 def run_both(source: Source, one: tuple[str, list[date]], other: tuple[str, list[date]], said: Path) -> None:
     """Start both syncs at once; both must end well."""
@@ -45,10 +43,9 @@ def assert_one_after_the_other(source: Source) -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ((ALL, DAYS), (ALL, DAYS)),
-        ((ALL, DAYS[:2]), (SOME, DAYS[1:])),
+        pytest.param((ALL, DAYS), (ALL, DAYS), id="the same scope", marks=pytest.mark.soak),
+        pytest.param((ALL, DAYS[:2]), (SOME, DAYS[1:]), id="some plants of overlapping days"),
     ],
-    ids=["the same scope", "some plants of overlapping days"],
 )
 def test_two_syncs_of_overlapping_scope_never_interleave_and_end_in_the_tables_of_one(
     ready: Source, tmp_path: Path, one: tuple[str, list[date]], other: tuple[str, list[date]]

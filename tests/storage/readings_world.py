@@ -11,6 +11,7 @@ from cmms_pipelines.domain.records import running_times_frame
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.domain.running_times import judge, with_context
 from cmms_pipelines.storage import running_times as storage
+from cmms_pipelines.storage.neighbours import read_neighbours
 from cmms_pipelines.storage.plants import read as read_plants
 from cmms_pipelines.storage.tables import counter_events, equipment, equipment_running_times, plants
 
@@ -47,7 +48,7 @@ def judged_rows(connection: sa.Connection, records: Sequence[dict[str, Any]]) ->
     known = read_plants(connection)
     frame = running_times_frame(records, dict(zip(known["plant_code"], known["time_zone"], strict=True)))
     keys = frame[["equipment_number", "date"]].drop_duplicates()
-    neighbours = storage.read_neighbours(connection, keys, sorted({record["SWERK"] for record in records}))
+    neighbours = read_neighbours(connection, keys, sorted({record["SWERK"] for record in records}))
     days = sorted({day.date() for day in frame["date"]})
     judged = judge(with_context(frame, known, neighbours, days))
     refused = judged.failures.loc[judged.failures["severity"] == "error"]

@@ -10,6 +10,7 @@ from cmms_pipelines.domain.records import running_times_frame
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.domain.running_times import judge, with_context
 from cmms_pipelines.storage import running_times as storage
+from cmms_pipelines.storage.neighbours import read_neighbours
 from cmms_pipelines.storage.plants import read as read_plants
 from cmms_pipelines.storage.tables import counter_events, counter_facts, equipment_running_times
 from tests.storage.readings_world import ZONE, reading
@@ -72,7 +73,7 @@ def tell(engine: sa.Engine, counter: Counter, *statements: Statement) -> SyncCou
     with engine.begin() as connection:
         known = read_plants(connection)
         keys = frame[["equipment_number", "date"]].drop_duplicates()
-        neighbours = storage.read_neighbours(connection, keys, sorted({one.plant for one in statements}))
+        neighbours = read_neighbours(connection, keys, sorted({one.plant for one in statements}))
     judged = judge(with_context(frame, known, neighbours, days))
     with engine.begin() as connection:
         counts = storage.write(connection, judged.rows, judged.refused_counters)

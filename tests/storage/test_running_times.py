@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.storage import running_times as storage
+from cmms_pipelines.storage.neighbours import read_neighbours
 from cmms_pipelines.storage.partitions import ensure_month_partitions
-from cmms_pipelines.storage.running_times import read_neighbours
 from cmms_pipelines.storage.tables import equipment, equipment_running_times, plants
 from tests.conftest import Database
 from tests.storage.readings_world import events, judged_rows, make_world, reading, stored, sync

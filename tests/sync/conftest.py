@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from cmms_pipelines.settings import Settings
+from cmms_pipelines.storage.engine import make_engine
 from cmms_pipelines.sync.equipment import sync_equipment
 from cmms_pipelines.sync.plants import known_plants, sync_plants
 from cmms_pipelines.sync.running_times import sync_running_times
 from cmms_pipelines.sync.session import SyncSession
-from tests.conftest import Database
+from tests.conftest import TEMPLATE, Database, new_database
 from tests.emulator_server import Emulator, running_emulator
 from tests.sync.flown import Flown, read_flown
 
@@ -35,6 +36,7 @@ class Source:
     """The three syncs against one emulator and one database, each call a sync of its own unless it names its key."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
+        self.database = database
         self.engine = database.engine
         self.settings = settings
         self._count = 0
@@ -79,9 +81,33 @@ def source(emulator: Emulator, database: Database, tmp_path: Path) -> Source:
     return Source(database, settings_for(emulator, database, tmp_path))
 
 
+def with_masters(server_url: str, home: Path) -> Iterator[str]:
+    """Yield the name of a database whose plants and equipment have been synced, to make others from; drop it afterwards."""
+    for url in new_database(server_url, template=TEMPLATE):
+        engine = make_engine(url)
+        with running_emulator() as server:
+            database = Database(url, engine)
+            made = Source(database, settings_for(server, database, home))
+            made.plants()
+            made.equipment()
+        engine.dispose()
+        yield str(engine.url.database)
+
+
+def ready_source(server_url: str, template: str, server: Emulator, home: Path) -> Iterator[Source]:
+    """Yield a source whose plants and equipment are in a database of its own, made from `template`."""
+    for url in new_database(server_url, template=template):
+        database = Database(url, make_engine(url))
+        yield Source(database, settings_for(server, database, home))
+        database.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def masters(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    yield from with_masters(server_url, tmp_path_factory.mktemp("masters"))
+
+
 @pytest.fixture
-def ready(source: Source) -> Source:
+def ready(server_url: str, masters: str, emulator: Emulator, tmp_path: Path) -> Iterator[Source]:
     """A source whose plants and equipment are in the database."""
-    source.plants()
-    source.equipment()
-    return source
+    yield from ready_source(server_url, masters, emulator, tmp_path)

@@ -18,9 +18,9 @@ def hours_by_machine_and_day(engine: sa.Engine) -> dict[tuple[str, date], float]
 
 
 def content(engine: sa.Engine) -> list[tuple[Any, ...]]:
-    """Everything that a reading says, without surrogate ids and times of writing."""
+    """Everything that a reading says, without surrogate ids, times of writing and what tells that it came before."""
     times = equipment_running_times.c
-    left_out = {"id", "created_at", "updated_at"}
+    left_out = {"id", "created_at", "updated_at", "record_digest"}
     columns = [column for column in equipment_running_times.columns if column.name not in left_out]
     statement = sa.select(*columns).order_by(times.equipment_id, times.date)
     with engine.connect() as connection:

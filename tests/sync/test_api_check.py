@@ -2,11 +2,8 @@
 
 import datetime as dt
 import json
-import os
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +21,7 @@ from cmms_pipelines.clients.connect import DIALECTS
 from cmms_pipelines.emulator.server import listen
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.sync.api_check import STEPS, ApiCheck, check_api
+from tests.command_line import CommandLine
 from tests.emulator_server import TOKEN, running, running_emulator
 
 DAY = dt.date(2013, 10, 28)
@@ -279,22 +277,11 @@ def plants_file(folder: Path, *codes: str) -> Path:
     return path
 
 
-def cmms(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CMMS_", "DAGSTER_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "cmms_pipelines.cli", "api", "check", *arguments],
-        env=inherited | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def test_the_command_ends_with_0_only_if_all_is_well_and_shows_no_secret() -> None:
     with running_emulator() as server:
-        well = cmms("--json", "--date", "2013-10-28", CMMS_API_URL=server.url, CMMS_API_TOKEN=server.token)
-        ill = cmms("--date", "2013-10-28", CMMS_API_URL=server.url, CMMS_API_TOKEN=SECRET)
+        arguments = ("api", "check", "--date", "2013-10-28")
+        well = CommandLine({"CMMS_API_URL": server.url, "CMMS_API_TOKEN": server.token})(*arguments, "--json")
+        ill = CommandLine({"CMMS_API_URL": server.url, "CMMS_API_TOKEN": SECRET})(*arguments)
     assert well.returncode == 0, well.stderr
     told: dict[str, Any] = json.loads(well.stdout)
     assert (told["is_well"], [step["name"] for step in told["steps"]]) == (True, list(STEPS))

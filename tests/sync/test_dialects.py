@@ -1,6 +1,7 @@
 """The same flights through each dialect end in the same tables, row by row."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 
 from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.emulator.flights import flight_hours
+from cmms_pipelines.storage.engine import make_engine
 from cmms_pipelines.storage.tables import (
     counter_events,
     equipment,
@@ -18,7 +20,7 @@ from cmms_pipelines.storage.tables import (
     plants,
     sync_rejections,
 )
-from tests.conftest import Database, new_database
+from tests.conftest import TEMPLATE, Database, new_database
 from tests.emulator_server import running_emulator
 from tests.sync.conftest import Source, settings_for
 from tests.sync.tables import count, open_rejections
@@ -40,7 +42,7 @@ def synced(database: Database, home: Path, dialect: str, days: Sequence[date], *
 def tables(engine: sa.Engine) -> dict[str, list[tuple[Any, ...]]]:
     """All that the three tables say, with keys of the business in place of surrogate ones."""
     p, e, g, t = plants.c, equipment.c, equipment_groups.c, equipment_running_times.c
-    left_out = {"id", "equipment_id", "plant_id", "equipment_group_id", "created_at", "updated_at", "attributes"}
+    left_out = {"id", "equipment_id", "plant_id", "equipment_group_id", "created_at", "updated_at", "attributes", "record_digest"}
     attributes = [e.attributes[name].astext.label(name) for name in ALIKE]
     statements = {
         "plants": sa.select(p.plant_code, p.name, p.time_zone, p.is_active).order_by(p.plant_code),
@@ -67,29 +69,29 @@ def tables(engine: sa.Engine) -> dict[str, list[tuple[Any, ...]]]:
 
 
 @pytest.fixture(scope="module")
-def by_ims(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[tuple[Any, ...]]]]:
-    """The tables of the first dialect, to which the others are held."""
-    from cmms_pipelines.storage.engine import make_engine  # noqa: PLC0415
-
-    for url in new_database(server_url, template="cmms_template"):
-        engine = make_engine(url)
-        source = synced(Database(url, engine), tmp_path_factory.mktemp("ims"), "ims", DAYS)
-        yield tables(source.engine)
-        engine.dispose()
+def synced_as(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, sa.Engine]]:
+    """Databases into which the same days came through each dialect; to be read only."""
+    options = {dialect: {"page_size": 150, "traps": "overlap"} for dialect in ODATA}
+    with ExitStack() as stack:
+        found = {}
+        for dialect in ("ims", *ODATA):
+            url = stack.enter_context(contextmanager(new_database)(server_url, TEMPLATE))
+            engine = make_engine(url)
+            stack.callback(engine.dispose)
+            synced(Database(url, engine), tmp_path_factory.mktemp(dialect), dialect, DAYS, **options.get(dialect, {}))
+            found[dialect] = engine
+        yield found
 
 
 @pytest.mark.parametrize("dialect", ODATA)
-def test_the_same_plants_machines_and_hours_arrive_in_the_same_tables(
-    by_ims: dict[str, list[tuple[Any, ...]]], database: Database, tmp_path: Path, dialect: str
-) -> None:
-    source = synced(database, tmp_path, dialect, DAYS, page_size=150, traps="overlap")
-    found = tables(source.engine)
+def test_the_same_plants_machines_and_hours_arrive_in_the_same_tables(synced_as: dict[str, sa.Engine], dialect: str) -> None:
+    found, by_ims = tables(synced_as[dialect]), tables(synced_as["ims"])
     assert {name: len(rows) for name, rows in found.items()} == {name: len(rows) for name, rows in by_ims.items()}
     assert (len(found["plants"]), len(found["equipment"])) == (35, 3316)
     assert len(found["running_times"]) > 1500
     for name, rows in by_ims.items():
         assert found[name] == rows
-    assert set(open_rejections(source.engine)) == {"plant_code_missing", "equipment_unknown"}
+    assert set(open_rejections(synced_as[dialect])) == {"plant_code_missing", "equipment_unknown"}
 
 
 @pytest.mark.parametrize("dialect", ODATA)
@@ -137,10 +139,9 @@ def flown_hours(days: Sequence[date]) -> dict[tuple[str, date], float]:
     return {(day.machine.tail_number, day.date): day.running_minutes / 60 for day in flown if day.machine.is_registered}
 
 
-def test_a_refused_record_lies_in_the_quarantine_with_its_measuring_point(database: Database, tmp_path: Path) -> None:
-    source = synced(database, tmp_path, "odata_v4", DAYS[:1])
+def test_a_refused_record_lies_in_the_quarantine_with_its_measuring_point(synced_as: dict[str, sa.Engine]) -> None:
     payload = sa.text("SELECT payload FROM cmms.sync_rejections WHERE rule = 'equipment_unknown' LIMIT 1")
-    with source.engine.connect() as connection:
+    with synced_as["odata_v4"].connect() as connection:
         kept = connection.scalar(payload)
     assert {"MeasurementDocument", "Equipment", "CounterOverflowRdngThreshold", "MsrgPtIsCountingBackwards"} <= kept.keys()
 

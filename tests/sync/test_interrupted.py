@@ -1,14 +1,11 @@
-"""Syncs that are killed, cancelled, doubled or fail in part: what was written counts once, and a retry does the rest."""
+"""Syncs that are cancelled, doubled or fail in part: what was written counts once, and a retry does the rest.
 
-import os
-import signal
-import subprocess
-import sys
+Killed ones, and syncs of several processes at once, are in `tests/endurance`.
+"""
+
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -20,26 +17,12 @@ from cmms_pipelines.storage.tables import api_calls, equipment_running_times
 from cmms_pipelines.sync.running_times import sync_running_times
 from cmms_pipelines.sync.session import Slice, SyncSession, sync_session
 from tests.conftest import Database
-from tests.emulator_server import Emulator
-from tests.sync.conftest import Source, settings_for, silent
+from tests.sync.conftest import Source, silent
 from tests.sync.flown import Flown
-from tests.sync.tables import content, count, hours_by_machine_and_day, log_of, newest_log, slices
+from tests.sync.tables import count, hours_by_machine_and_day, log_of, newest_log, slices
 
 DAYS = [date(2013, 10, 25), date(2013, 10, 26)]
 SLICES = len(DAYS) * 7  # of five plants each
-
-RUN = """
-import sys
-from datetime import date
-from cmms_pipelines.settings import read_settings
-from cmms_pipelines.storage.engine import make_engine
-from cmms_pipelines.sync.running_times import sync_running_times
-
-settings = read_settings()
-engine = make_engine(settings.database_url.get_secret_value())
-days = [date.fromisoformat(day) for day in sys.argv[1:]]
-sync_running_times(engine, settings, days, sync_key="the-sync", run_id="killed", progress=print)
-"""
 
 
 @pytest.fixture
@@ -54,49 +37,6 @@ def assert_every_slice_once(engine: sa.Engine, flown: Flown) -> None:
     assert len(done) == len({key for key, _ in done}) == SLICES
     assert sum(records for _, records in done) == len(flown.received(*DAYS))
     assert hours_by_machine_and_day(engine) == pytest.approx(flown.expected(*DAYS), abs=1e-3)
-
-
-def test_a_killed_sync_is_taken_up_where_it_was_and_does_no_slice_twice(
-    emulator: Emulator, fine: Source, database: Database, flown: Flown, tmp_path: Path
-) -> None:
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("CMMS_")},
-        "CMMS_HOME": str(tmp_path),
-        "CMMS_DATABASE_URL": database.url,
-        "CMMS_API_URL": emulator.url,
-        "CMMS_API_TOKEN": emulator.token,
-        "CMMS_SYNC_PLANTS_PER_SLICE": "5",
-    }
-    command = [sys.executable, "-c", RUN, *(day.isoformat() for day in DAYS)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
-        while process.poll() is None and len(done_slices(database.engine, "the-sync")) < 4:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    wait_until_alone(database.engine)
-    done_before = len(done_slices(database.engine, "the-sync"))
-    assert 4 <= done_before < SLICES
-    killed = newest_log(database.engine)
-    assert (killed["status"], killed["dagster_run_id"]) == ("running", "killed")
-    assert killed["records_processed"] == sum(records for _, records in slices(database.engine, "the-sync"))
-
-    session = fine.running_times(*DAYS, key="the-sync")
-    assert session.slices_skipped == done_before
-    assert_every_slice_once(database.engine, flown)
-    assert killed["records_processed"] + session.counts.received == len(flown.received(*DAYS))
-
-
-def wait_until_alone(engine: sa.Engine) -> None:
-    """Wait for the server to notice that the killed process is gone, and to roll back what it had begun."""
-    others = sa.text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
-    engine.dispose()
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        with engine.connect() as connection:
-            if connection.scalar(others) == 0:
-                return
-        time.sleep(0.02)
-    raise AssertionError("connections of the killed process are still there")
 
 
 def test_a_cancelled_sync_says_so_and_its_figures_are_those_of_what_it_wrote(fine: Source, flown: Flown) -> None:
@@ -119,23 +59,6 @@ def test_a_cancelled_sync_says_so_and_its_figures_are_those_of_what_it_wrote(fin
 
     fine.running_times(*DAYS, key="the-sync")
     assert_every_slice_once(fine.engine, flown)
-
-
-def test_two_syncs_of_the_same_days_at_once_end_in_the_table_of_one(fine: Source, flown: Flown) -> None:
-    start = threading.Barrier(2)
-
-    def sync(key: str) -> SyncSession:
-        start.wait(10)
-        return fine.running_times(*DAYS, key=key)
-
-    with ThreadPoolExecutor(2) as pool:
-        sessions = list(pool.map(sync, ["one", "another"]))
-    assert [session.counts.received for session in sessions] == [len(flown.received(*DAYS))] * 2
-    assert hours_by_machine_and_day(fine.engine) == pytest.approx(flown.expected(*DAYS), abs=1e-3)
-    together = content(fine.engine)
-    alone = fine.running_times(*DAYS)
-    assert alone.counts.inserted + alone.counts.updated == 0
-    assert content(fine.engine) == together
 
 
 def test_two_attempts_of_one_sync_at_once_do_every_slice_once(fine: Source, flown: Flown) -> None:
@@ -229,8 +152,8 @@ def test_progress_tells_slices_records_and_pace_and_every_request_is_logged(fine
 
 
 def test_the_source_is_asked_in_calls_of_the_configured_size(
-    emulator: Emulator, ready: Source, database: Database, tmp_path: Path
+    ready: Source,
 ) -> None:
-    source = Source(database, settings_for(emulator, database, tmp_path, api_plants_per_call=2))
-    session = source.running_times(DAYS[0], plants=["B6EW", "B6JF", "B6LG"], key="of-two")
+    ready.settings = ready.settings.model_copy(update={"api_plants_per_call": 2})
+    session = ready.running_times(DAYS[0], plants=["B6EW", "B6JF", "B6LG"], key="of-two")
     assert len(session.calls) == 2

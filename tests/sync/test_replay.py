@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
+from cmms_pipelines.domain.dialects import Dialect, dialect_of
+from cmms_pipelines.settings import UnknownPlantPolicy
 from cmms_pipelines.storage import quality, rejections
 from cmms_pipelines.storage.rejection_search import RejectionFilter
 from cmms_pipelines.storage.tables import equipment, equipment_running_times, plants, sync_rejections
@@ -31,7 +33,7 @@ def replayed(source: Source, wanted: RejectionFilter, key: str = "replay", *, is
     )
 
 
-def keep(database: Database, rule: str, *records: dict[str, Any]) -> None:
+def keep(database: Database, rule: str, *records: dict[str, Any], dialect: Dialect | None = None) -> None:
     """Put readings into the quarantine as a sync would that had to refuse them."""
     rows = [
         {
@@ -50,7 +52,14 @@ def keep(database: Database, rule: str, *records: dict[str, Any]) -> None:
         for number, record in enumerate(records)
     ]
     with database.engine.begin() as connection:
-        rejections.store(connection, "running_times", None, pd.DataFrame(rows))
+        rejections.store(connection, "running_times", None, pd.DataFrame(rows), dialect)
+
+
+def spoken(engine: sa.Engine) -> set[tuple[str | None, bool | None]]:
+    """The dialects that the quarantine knows of."""
+    kept = sync_rejections.c
+    with engine.connect() as connection:
+        return {(row[0], row[1]) for row in connection.execute(sa.select(kept.dialect, kept.has_decimal_comma).distinct())}
 
 
 def add_machine(database: Database, number: str) -> None:
@@ -65,6 +74,7 @@ def test_a_plant_that_arrives_brings_its_machines_and_they_bring_their_readings(
     readings = source.running_times(DAY, plants=codes)
     assert masters.counts.refused_by_rule == {"plant_unknown": masters.counts.received}
     assert readings.counts.refused_by_rule == {"plant_unknown": readings.counts.received}
+    assert spoken(source.engine) == {("ims", False)}
     assert arrived(source, "too-early").judged == 0
 
     source.plants()
@@ -208,3 +218,36 @@ def test_a_retry_of_a_replay_does_not_judge_twice_what_the_first_attempt_settled
     assert arrived(source, "one").accepted == 1
     assert arrived(source, "one").judged == 0
     assert stored(database.engine) == [(5.0, 100.0, 1, "B6LG")]
+
+
+def in_seconds(number: str) -> dict[str, Any]:
+    """A reading in SAP's own field names, which say seconds in OData and nothing of the kind in ims."""
+    counted = {"CDIFF": "18000", "CNTRR": "360000"}
+    return {"SWERK": "B6LG", "EQUNR": number, "DATE": DAY.isoformat(), "IDATE": "20131028", "ITIME": "120000", **counted}
+
+
+def test_a_record_is_judged_in_the_dialect_in_which_it_came_whatever_the_source_speaks_now(
+    source: Source, database: Database
+) -> None:
+    make_world(database.engine)
+    keep(database, "equipment_unknown", in_seconds("N526JB"), dialect=dialect_of("odata_v2"))
+    comma = {**reading("B6LG", DAY, 5, 100, number="N2"), "RECDV": "8,5", "CNTRR": "1.234,50"}
+    keep(database, "equipment_unknown", comma, dialect=dialect_of("ims", has_decimal_comma=True))
+    keep(database, "equipment_unknown", reading("B6LG", DAY, 4, 50, number="N3"))  # kept before dialects were
+    keep(database, "equipment_unknown", in_seconds("N9"), dialect=dialect_of("odata_v4"))
+    report = replayed(source, RejectionFilter())
+    assert (report.judged, report.accepted, report.refused) == (4, 3, 1)
+    found = stored(database.engine, "equipment_number", "running_hours", "cumulative_hours")
+    assert sorted(found) == [("N2", 8.5, 1234.5), ("N3", 4.0, 50.0), ("N526JB", 5.0, 100.0)]
+    assert spoken(database.engine) == {("odata_v2", False), ("ims", True), (None, None), ("odata_v4", False)}
+    logs = [log_of(database.engine, log_id) for log_id in report.sync_log_ids]
+    assert sorted(log["scope"]["dialect"] for log in logs) == ["ims", "ims", "odata_v2", "odata_v4"]
+    assert sum(log["records_processed"] for log in logs) == 4
+
+
+def test_a_replay_creates_an_unknown_plant_where_the_syncs_do(source: Source, database: Database) -> None:
+    make_world(database.engine)
+    keep(database, "plant_unknown", reading("DLLG", DAY, 5, 100))
+    source.settings = source.settings.model_copy(update={"on_unknown_plant": UnknownPlantPolicy.CREATE})
+    assert replayed(source, RejectionFilter()).accepted == 1
+    assert stored(database.engine) == [(5.0, 100.0, 1, "DLLG")]

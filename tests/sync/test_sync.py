@@ -19,7 +19,7 @@ from cmms_pipelines.storage.tables import (
 )
 from cmms_pipelines.sync.replay import replay_arrived
 from tests.conftest import Database
-from tests.emulator_server import Emulator, running_emulator
+from tests.emulator_server import Emulator
 from tests.sync.conftest import Source, settings_for, silent
 from tests.sync.flown import Flown
 from tests.sync.tables import content, count, hours_by_machine_and_day, log_of, newest_log, open_rejections, versions
@@ -122,20 +122,6 @@ def test_a_sync_of_some_machines_brings_those_only(ready: Source, flown: Flown) 
     assert log_of(ready.engine, session.log.id)["scope"]["equipment"] == ["N526JB", "N725MQ"]
 
 
-def test_with_a_fifth_of_all_requests_failing_nothing_is_lost(database: Database, flown: Flown, tmp_path: Path) -> None:
-    faults = "429=0.05,500=0.05,502=0.03,truncate=0.05,login=0.02,seed=5,retry_after_s=0"
-    with running_emulator(faults=faults) as server:
-        settings = settings_for(server, database, tmp_path, api_plants_per_call=2, api_max_in_flight=16)
-        source = Source(database, settings)
-        source.plants()
-        source.equipment()
-        session = source.running_times(DAY)
-        injected = sum(server.stats()["faults"].values())
-    assert hours_by_machine_and_day(database.engine) == pytest.approx(flown.expected(DAY), abs=1e-3)
-    assert session.counts.received == len(flown.received(DAY))
-    assert injected >= 5
-
-
 def test_readings_that_came_before_their_equipment_are_applied_once_it_arrives(source: Source, flown: Flown) -> None:
     source.plants()
     days = WEEK[:2]
@@ -160,8 +146,9 @@ def test_readings_that_came_before_their_equipment_are_applied_once_it_arrives(s
 
 
 def test_a_wrong_token_fails_at_once_with_a_clear_message_and_stores_nothing(
-    emulator: Emulator, ready: Source, database: Database, tmp_path: Path
+    emulator: Emulator, ready: Source, tmp_path: Path
 ) -> None:
+    database = ready.database
     refused = Source(database, settings_for(emulator, database, tmp_path, api_token="wrong", sync_plants_per_slice=5))
     with pytest.raises(PermanentError, match="401"):
         refused.running_times(DAY, key="refused")
@@ -173,7 +160,8 @@ def test_a_wrong_token_fails_at_once_with_a_clear_message_and_stores_nothing(
 
 
 @pytest.mark.parametrize("missing", ["api_url", "api_token"])
-def test_a_source_that_is_not_configured_is_named_in_the_log(ready: Source, database: Database, missing: str) -> None:
+def test_a_source_that_is_not_configured_is_named_in_the_log(ready: Source, missing: str) -> None:
+    database = ready.database
     unset = Source(database, ready.settings.model_copy(update={missing: None}))
     with pytest.raises(PermanentError, match=f"CMMS_{missing.upper()} is not set"):
         unset.running_times(DAY, key="unset")

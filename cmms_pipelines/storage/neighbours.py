@@ -1,0 +1,169 @@
+"""What is stored around machine-days: the readings before, beside and after those that are about to be written.
+
+What belongs here: finding rows of `equipment_running_times` by machine and day, for one machine or for all of them. What does
+not: what follows from neighbours (`domain.running_times`), and writing (`storage.running_times`).
+
+For few machines each row is looked up by its key. For many, all rows of a day are read and joined by hash: they are found by
+plant and day, of which there is an index, since a month has thirty times as many.
+"""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+from psycopg import sql
+
+from cmms_pipelines.domain.machine_days import HOURS_MISSING
+from cmms_pipelines.domain.meter_readings import EXTERNAL_API
+from cmms_pipelines.storage.bulk import read_columns, stage
+from cmms_pipelines.storage.partitions import partition_name
+from cmms_pipelines.storage.tables import SCHEMA, counter_facts, equipment, equipment_running_times, plants
+
+BEFORE_COLUMNS = """COALESCE(day_before.date, before.date) AS previous_date,
+    COALESCE(day_before.cumulative_hours, before.cumulative_hours)::float8 AS previous_cumulative_hours"""
+HAS_COUNTER = "cumulative_hours IS NOT NULL"
+
+_TIMES = equipment_running_times.fullname
+_WEEK = 7
+_FEWEST_IN_BULK = 1000
+_BYTES_A_LOOK = 64_000  # of a month of which some days are read in the time of one look into the index
+_SET_BASED = {
+    "enable_nestloop": "off", "enable_mergejoin": "off", "jit": "off", "work_mem": "'64MB'", "random_page_cost": "1",
+}  # fmt: skip
+
+_TYPES: Mapping[Hashable, str] = {
+    "equipment_number": "str", "date": "datetime64[s]", "equipment_id": "Int64", "previous_date": "datetime64[s]",
+    "previous_cumulative_hours": "float64", "other_plants_hours": "float64", "other_plants_days_covered": "float64",
+    "week_ago_cumulative_hours": "float64", "known_overflow_at": "float64", "known_counting_backwards": "float64",
+}  # fmt: skip
+_FOUND = {
+    "position": "bigint", "equipment_id": "bigint", "previous_date": "date", "previous_cumulative_hours": "float8",
+    "other_plants_hours": "float8", "other_plants_days_covered": "float8", "week_ago_cumulative_hours": "float8",
+    "known_overflow_at": "float8", "known_counting_backwards": "float8",
+}  # fmt: skip
+_OF_OTHERS = f"""source = '{EXTERNAL_API}' AND (readings IS NOT NULL OR NOT plant_id IN (
+    SELECT id FROM {plants.fullname} WHERE plant_code = ANY({{codes}})))"""
+
+
+@dataclass(frozen=True)
+class Days:
+    """The days of a batch of machine-days, and how their rows are found.
+
+    Attributes:
+        first, last: all days are between them.
+        plant_ids: of all plants, where many rows are read at once; None: each is looked up.
+    """
+
+    first: date
+    last: date
+    plant_ids: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, connection: sa.Connection, days: pd.Series, count: int) -> "Days":
+        """Return the days of `count` machine-days, found in the way that costs less."""
+        found = cls(days.min().date(), days.max().date(), None)
+        if count < _FEWEST_IN_BULK or count * _BYTES_A_LOOK <= found._stored_bytes(connection):
+            return found
+        return replace(found, plant_ids=tuple(connection.scalars(sa.select(plants.c.id).order_by(plants.c.id))))
+
+    def shifted(self, days: int) -> "Days":
+        """Return the days so many days later."""
+        return replace(self, first=self.first + timedelta(days=days), last=self.last + timedelta(days=days))
+
+    def condition(self, alias: str) -> str:
+        """Return what holds for rows of these days."""
+        between = f"{alias}.date BETWEEN DATE '{self.first}' AND DATE '{self.last}'"
+        return between if not self.plant_ids else f"{between} AND {alias}.plant_id = ANY(ARRAY{list(self.plant_ids)}::bigint[])"
+
+    def row(self, alias: str, identifier: str, day: str, condition: str = HAS_COUNTER) -> str:
+        """Return the join of a machine's row of one of these days."""
+        at_key = f"r.equipment_id = {identifier} AND r.date = {day}"
+        if self.plant_ids is None:
+            return f"LEFT JOIN LATERAL (SELECT * FROM {_TIMES} r WHERE {at_key} AND {condition} OFFSET 0) {alias} ON true"
+        return f"""LEFT JOIN (
+            SELECT * FROM {_TIMES} stored WHERE {self.condition("stored")} AND {condition}
+        ) {alias} ON {at_key.replace("r.", f"{alias}.")}"""
+
+    def row_before(self, identifier: str, day: str) -> str:
+        """Return the joins of the last counter before a day: of the day before, which is the rule, else the newest one before.
+
+        What they bring: see BEFORE_COLUMNS.
+        """
+        return f"""{self.shifted(-1).row("day_before", identifier, f"{day} - 1")}
+            LEFT JOIN LATERAL (
+                SELECT r.date, r.cumulative_hours FROM {_TIMES} r
+                WHERE day_before.equipment_id IS NULL AND r.equipment_id = {identifier} AND r.date < {day} - 1 AND {HAS_COUNTER}
+                ORDER BY r.date DESC LIMIT 1
+            ) before ON true"""
+
+    @contextmanager
+    def planned(self, connection: sa.Connection) -> Iterator[None]:
+        """Have joins of many rows done by hash while the body runs: the planner goes astray on a month without statistics."""
+        options = _SET_BASED if self.plant_ids is not None else {}
+        for option, value in options.items():
+            connection.execute(sa.text(f"SET LOCAL {option} = {value}"))
+        yield
+        for option in options:
+            connection.execute(sa.text(f"SET LOCAL {option} TO DEFAULT"))
+
+    def _stored_bytes(self, connection: sa.Connection) -> int:
+        """Return the size of the months that have to do with these days."""
+        months = {partition_name(day) for day in (self.shifted(-_WEEK).first, self.first, self.last, self.shifted(1).last)}
+        names = [f"{SCHEMA}.{name}" for name in sorted(months)]
+        statement = "SELECT sum(pg_relation_size(to_regclass(name))) FROM unnest(CAST(:names AS text[])) AS month (name)"
+        return int(connection.scalar(sa.text(statement), {"names": names}) or 0)
+
+
+def read_neighbours(connection: sa.Connection, keys: pd.DataFrame, plant_codes: Sequence[str]) -> pd.DataFrame:
+    """Return what is stored around machine-days that are about to be written.
+
+    Args:
+        connection: inside a transaction.
+        keys: equipment_number, date, unique.
+        plant_codes: whose readings of those days are about to be replaced.
+
+    Returns:
+        equipment_number, date, equipment_id, previous_date, previous_cumulative_hours, other_plants_hours (hours that other
+        plants stated), other_plants_days_covered, week_ago_cumulative_hours, known_overflow_at, known_counting_backwards
+        (1.0 where it is so), for those keys whose equipment exists.
+    """
+    if keys.empty:
+        return pd.DataFrame({name: pd.Series(dtype=str(kind)) for name, kind in _TYPES.items()})
+    numbered = keys.loc[:, ["equipment_number", "date"]].assign(position=np.arange(len(keys)))
+    stage(connection, "staged_keys", {"position": "integer", "equipment_number": "text", "date": "date"}, numbered)
+    days = Days.of(connection, keys["date"], len(keys))
+    with days.planned(connection):
+        found = read_columns(connection, _neighbours(days, plant_codes), _FOUND)
+    position = found.pop("position")
+    asked = keys.take(position).reset_index(drop=True)
+    columns = {"equipment_number": asked["equipment_number"], "date": asked["date"], **found}
+    return pd.DataFrame(columns).astype(_TYPES)
+
+
+def _neighbours(days: Days, plant_codes: Sequence[str]) -> sql.Composed:
+    # hours that are known of a day with several parts are asked for where there are such parts, and nowhere else
+    of_parts = "FROM jsonb_each(of_day.readings) part WHERE NOT part.key = ANY({codes})"
+    return sql.SQL(
+        f"""
+        SELECT k.position, e.id AS equipment_id, {BEFORE_COLUMNS},
+               CASE WHEN of_day.readings IS NOT NULL THEN (
+                        SELECT sum(COALESCE(part.value ->> 'stated_hours', part.value ->> 'running_hours')::float8) FILTER (
+                                   WHERE NOT COALESCE(part.value -> 'warnings' ? '{HOURS_MISSING}', false)) {of_parts})
+                    WHEN NOT '{HOURS_MISSING}' = ANY(COALESCE(of_day.warnings, ARRAY[]::text[])) THEN of_day.running_hours
+               END::float8 AS other_plants_hours,
+               CASE WHEN of_day.readings IS NOT NULL THEN (SELECT max((part.value ->> 'days_covered')::int) {of_parts})
+                    ELSE of_day.days_covered END AS other_plants_days_covered,
+               week_ago.cumulative_hours::float8 AS week_ago_cumulative_hours, f.overflow_at::float8 AS known_overflow_at,
+               f.is_counting_backwards::int AS known_counting_backwards
+        FROM staged_keys k
+        JOIN {equipment.fullname} e USING (equipment_number)
+        {days.row_before("e.id", "k.date")}
+        {days.shifted(-_WEEK).row("week_ago", "e.id", f"k.date - {_WEEK}")}
+        {days.row("of_day", "e.id", "k.date", _OF_OTHERS)}
+        LEFT JOIN {counter_facts.fullname} f ON f.equipment_id = e.id
+        """
+    ).format(codes=sql.Literal(list(plant_codes)))

@@ -1,0 +1,166 @@
+"""Records that came before, and would be judged as they were: recognised by their digests, and left out.
+
+What belongs here: which records of a slice need no judgement, and what their judgement depends on. What does not: digests
+themselves (`domain.record_digests`) and where they are kept (`storage.known_records`).
+
+A row keeps the digest of its record where it was written from that record alone and nothing was noted about it. The same
+record would leave that row as it is, unless something else that its judgement looks at has changed:
+
+| what | why it cannot go unnoticed |
+|---|---|
+| the row, by whoever | a trigger takes the digest away |
+| readings before it, or what is known of the counter | whoever changes those works the row out again, and so changes it |
+| another record of the machine in the same slice | then all records of the machine are judged |
+| a refused record that waits under the same key | then the machine's records are judged, and close it |
+| an edit or an event that speaks of the machine | then its master is judged every time |
+| the code, the dialect, the rules for groups, a plant's clock | they are part of the digest (`Judgement`) |
+
+Everything else is judged: records that differ in any character, that brought a warning, that were refused, that came twice.
+"""
+
+import importlib.util
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import sqlalchemy as sa
+
+from cmms_pipelines.clients.spool import RecordSpool
+from cmms_pipelines.domain.machine_days import day_hours
+from cmms_pipelines.domain.raw_records import RawRecords
+from cmms_pipelines.domain.record_digests import Digests, Judgement, digest_of_facts
+from cmms_pipelines.domain.sap_values import key_column
+from cmms_pipelines.storage.known_records import KnownRows, equipment_ids, is_any_known, read_known
+
+Mask = npt.NDArray[np.bool_]
+
+# what a record becomes is decided here; a change of any of them has everything judged again once
+JUDGED_BY = (
+    "domain.classification", "domain.contracts", "domain.counters", "domain.dialects", "domain.equipment", "domain.folding",
+    "domain.keys", "domain.machine_days", "domain.odata_records", "domain.raw_records", "domain.records", "domain.regular_cells",
+    "domain.rejections", "domain.running_times", "domain.sap_values", "domain.tallies", "storage.equipment",
+    "storage.machine_days", "storage.neighbours", "storage.running_times", "sync.chunks", "sync.equipment", "sync.readings",
+)  # fmt: skip
+
+
+@cache
+def code_version() -> int:
+    """Return a digest of the source code that judges and writes records."""
+    found = []
+    for name in JUDGED_BY:
+        spec = importlib.util.find_spec(f"cmms_pipelines.{name}")
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(f"cmms_pipelines.{name}")
+        found.append(Path(spec.origin).read_bytes())
+    return digest_of_facts(*found)
+
+
+def judgement_of(plants: pd.DataFrame, plant_codes: Sequence[str], day: date | None, *facts: object) -> Judgement:
+    """Return what the judgement of a slice depends on.
+
+    Args:
+        plants: plant_code, plant_id, time_zone.
+        plant_codes: of the slice.
+        day: of the slice, if it has one.
+        facts: the dialect, and whatever else of the settings decides.
+    """
+    of_slice = plants.loc[plants["plant_code"].isin(list(plant_codes))]
+    shared = (code_version(), *facts)
+    return Judgement(
+        {
+            int(plant_id): digest_of_facts(*shared, code, zone, day and day_hours(day, zone))
+            for code, plant_id, zone in zip(of_slice["plant_code"], of_slice["plant_id"], of_slice["time_zone"], strict=True)
+        }
+    )
+
+
+@dataclass(frozen=True)
+class KnownRecords:
+    """The records of one slice that are known already."""
+
+    engine: sa.Engine
+    judgement: Judgement
+    day: date | None
+
+    def is_any(self) -> bool:
+        """Tell whether a record of the slice can be known at all."""
+        with self.engine.connect() as connection:
+            return is_any_known(connection, self.day, list(self.judgement.of_plants))
+
+    def find(self, digests: Digests, keys_of: Callable[[Mask], Sequence[str]]) -> "Found":
+        """Return which records are known.
+
+        Args:
+            digests: of all records of the slice.
+            keys_of: returns the equipment numbers of the marked ones.
+        """
+        with self.engine.begin() as connection:
+            rows = read_known(connection, self.day, list(self.judgement.of_plants))
+            row = self._rows_of(digests, rows)
+            is_known = row >= 0
+            if is_known.any() and not is_known.all():
+                others = equipment_ids(connection, keys_of(~is_known))
+                is_known[is_known] = ~np.isin(rows.equipment_ids[row[is_known]], others)
+        return Found(is_known, Counter(map(int, rows.plant_ids[row[is_known]])))
+
+    def _rows_of(self, digests: Digests, rows: KnownRows) -> npt.NDArray[np.int64]:
+        """Return the row of each record, -1 for one that is not known or came more than once."""
+        if not len(rows) or not len(digests):
+            return np.full(len(digests), -1, dtype="int64")
+        kept = self.judgement.unseal(rows.digests, rows.plant_ids)
+        order = np.argsort(kept)
+        place = np.minimum(np.searchsorted(kept[order], digests), len(kept) - 1)
+        row = np.where(kept[order][place] == digests, order[place], -1)
+        times = np.bincount(row[row >= 0], minlength=len(rows))
+        row[(row >= 0) & (times[row] > 1)] = -1
+        return row
+
+
+@dataclass(frozen=True)
+class Found:
+    """Which records of a slice are known, and how many of them each plant has, by `plant_id`."""
+
+    is_known: Mask
+    of_plants: Mapping[int, int]
+
+
+def without_known(
+    spools: Sequence[RecordSpool], digests: Sequence[Digests], known: KnownRecords, key_fields: tuple[str, ...]
+) -> tuple[RecordSpool | None, Found]:
+    """Return the records of a slice that have to be judged, in a file that the caller closes; None: all of them.
+
+    Args:
+        spools: the slice.
+        digests: of its records, block by block.
+        known: see `KnownRecords`.
+        key_fields: the source's names of the field with the equipment number.
+    """
+
+    def marked(is_wanted: Mask) -> Iterator[RawRecords]:
+        start = 0
+        for block in (block for spool in spools for block in spool.blocks()):
+            of_block = is_wanted[start : start + block.count]
+            start += block.count
+            if of_block.any():
+                yield RawRecords([(block, 0, block.count)]).only(of_block)
+
+    def keys_of(is_wanted: Mask) -> list[str]:
+        keys: set[str] = set()
+        for records in marked(is_wanted):
+            keys.update(key_column(records.columns({"key": key_fields})["key"]).dropna())
+        return list(keys)
+
+    found = known.find(np.concatenate(digests) if digests else np.zeros(0, dtype="int64"), keys_of)
+    if not found.is_known.any():
+        return None, found
+    rest = RecordSpool()
+    for records in marked(~found.is_known):
+        for text, count in records.texts():
+            rest.append_text(text, count)
+    return rest, found

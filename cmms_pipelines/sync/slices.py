@@ -1,0 +1,43 @@
+"""The slices of a sync one after the other, each read ahead of its turn.
+
+What belongs here: when a slice is fetched, and when it is written. What does not: reading (`sync.reader`), writing
+(`sync.writer`), and what happens when a slice fails (`sync.session`).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from cmms_pipelines.domain.reports import SyncCounts
+from cmms_pipelines.storage.sync_log import done_slices
+from cmms_pipelines.sync.ahead import InTurn
+from cmms_pipelines.sync.reader import SliceReader
+from cmms_pipelines.sync.session import Slice, SyncSession
+
+
+def work_through(
+    session: SyncSession,
+    groups: Iterable[Sequence[Slice]],
+    read: Callable[[Slice], SliceReader],
+    write: Callable[[Slice, SliceReader], SyncCounts],
+    *,
+    in_flight: int,
+) -> None:
+    """Read and write all slices that no earlier attempt has done; raises as `SyncSession.run_slices` does.
+
+    Args:
+        session: the sync.
+        groups: each is done before the next begins.
+        read: fetches a slice.
+        write: writes one; it gets each from `read`.
+        in_flight: slices that are written at a time; as many more are read ahead.
+    """
+    in_order = [list(group) for group in groups]
+    done = done_slices(session.engine, session.log.sync_key)
+    todo = [piece for group in in_order for piece in group if piece.key not in done]
+    with InTurn(todo, read, SliceReader.close, depth=in_flight) as ahead:
+
+        def work(piece: Slice) -> SyncCounts:
+            with ahead.take(piece) as reader:
+                return write(piece, reader)
+
+        for group in in_order:
+            session.run_slices(group, work, max_in_flight=in_flight)
