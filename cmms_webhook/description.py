@@ -6,7 +6,9 @@ What belongs here: words for senders. What does not: behaviour (`receive`).
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
+from pydantic.json_schema import models_json_schema
 
+from cmms_pipelines.domain.event_payloads import PAYLOADS
 from cmms_pipelines.domain.events import EventType
 from cmms_webhook.problems import MEDIA_TYPE, Kind, Problem, example, status_of
 
@@ -52,6 +54,7 @@ class Event(BaseModel):
     event_id: str | int | None = Field(default=None, description="the source's id of this event, the same in every delivery")
 
 
+_SCHEMA = "#/components/schemas/{model}"
 _EXAMPLES = {
     "work_order_updated": {
         "event_type": "work_order_updated",
@@ -91,9 +94,28 @@ def responses() -> dict[int | str, dict[str, Any]]:
     return result
 
 
+def describe_payloads(described: dict[str, Any]) -> None:
+    """Put the payload of every event type into an OpenAPI description, as schemas that the request refers to."""
+    models = dict.fromkeys(model for models in PAYLOADS.values() for model in models)
+    _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_SCHEMA)
+    described["components"]["schemas"] |= definitions["$defs"]
+
+
+def _payload() -> dict[str, Any]:
+    of_types = ", ".join(
+        f"`{event_type}`: {' or '.join(model.__name__ for model in models)}" for event_type, models in PAYLOADS.items()
+    )
+    names = dict.fromkeys(model.__name__ for models in PAYLOADS.values() for model in models)
+    return {
+        "description": f"What happened, by event type. {of_types}. The payload of another type is kept as it is.",
+        "anyOf": [*({"$ref": _SCHEMA.format(model=name)} for name in names), {"type": "object"}],
+    }
+
+
 def request(*, has_system_header: bool) -> dict[str, Any]:
     """Return the request of the events endpoint, which reads raw bytes and so describes itself."""
     event = Event.model_json_schema()
+    event["properties"]["payload"] = _payload()
     examples = {name: {"value": value} for name, value in _EXAMPLES.items()}
     system = {
         "name": "X-CMMS-System",

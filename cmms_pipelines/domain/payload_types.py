@@ -51,6 +51,30 @@ _PRIORITY_SPELLINGS = {
 }
 _PRIORITIES = {spelling: name for name, spellings in _PRIORITY_SPELLINGS.items() for spelling in (name, *spellings)}
 
+
+class Result(StrEnum):
+    """How an inspection ended."""
+
+    PASSED = "passed"
+    CONDITIONAL = "conditional"
+    FAILED = "failed"
+
+
+_SEVERITY_SPELLINGS = {
+    "critical": ("1", "very_high", "severe", "emergency", "blocker", "fatal"),
+    "high": ("2", "major", "serious"),
+    "medium": ("3", "moderate", "normal", "average"),
+    "low": ("4", "minor", "trivial", "negligible"),
+}
+_SEVERITIES = {spelling: name for name, spellings in _SEVERITY_SPELLINGS.items() for spelling in (name, *spellings)}
+
+_RESULT_SPELLINGS = {
+    Result.PASSED: ("pass", "ok", "accepted", "good", "compliant", "a", "true"),
+    Result.CONDITIONAL: ("passed_with_remarks", "partial", "conditionally_passed", "limited"),
+    Result.FAILED: ("fail", "nok", "not_ok", "rejected", "bad", "non_compliant", "r", "false"),
+}
+_RESULTS = {spelling: result for result, spellings in _RESULT_SPELLINGS.items() for spelling in (result.value, *spellings)}
+
 _DATE_ONLY = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}")
 _LAST_SECOND = time(23, 59, 59, tzinfo=UTC)
 _MILLISECONDS_FROM = 100_000_000_000  # as seconds this is the year 5138, as milliseconds 1973
@@ -70,6 +94,14 @@ def _read_status(value: object) -> object:
 
 def _read_priority(value: object) -> object:
     return value if value is None else _PRIORITIES.get(_spelling(value), _spelling(value))
+
+
+def _read_severity(value: object) -> object:
+    return value if value is None else _SEVERITIES.get(_spelling(value), _spelling(value))
+
+
+def _read_result(value: object) -> object:
+    return value if value is None else _RESULTS.get(_spelling(value), value)
 
 
 def _read_instant(value: object) -> object:
@@ -128,3 +160,9 @@ Status = Annotated[WorkOrderStatus, BeforeValidator(_read_status)]
 
 Priority = Annotated[str, BeforeValidator(_read_priority), Field(min_length=1, max_length=20)]
 """`critical`, `high`, `medium`, `low` or `none`; SAP's 1 to 4 are read so; a word nobody knows is kept in lower case."""
+
+Severity = Annotated[str, BeforeValidator(_read_severity), Field(min_length=1, max_length=20)]
+"""`critical`, `high`, `medium` or `low`; 1 to 4 are read so; a word nobody knows is kept in lower case."""
+
+InspectionResult = Annotated[Result, BeforeValidator(_read_result)]
+"""`passed`, `conditional` or `failed`, in our words or in a known sender's (`ok`, `NOK`; SAP's A and R)."""

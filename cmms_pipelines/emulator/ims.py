@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from cmms_pipelines.emulator.access import Fields, Refusal, refused_unless
 from cmms_pipelines.emulator.counters import CounterKind, Document, documents, kind_of
 from cmms_pipelines.emulator.flights import TIME_ZONE, FlightHours, Machine, Plant, Reading
-from cmms_pipelines.emulator.work_orders import WorkOrder, work_orders
+from cmms_pipelines.emulator.work_orders import CHANGED_AT, DUE_AFTER, FIRST_NOTIFICATION, FIRST_ORDER, WorkOrder, work_orders
 
 CLIENT = "300"  # MANDT
 PLANTS_PER_CALL = 5
@@ -182,7 +182,7 @@ def _work_order(order: WorkOrder, today: dt.date) -> Fields:
     return {
         "id": order.number,
         "mandt": CLIENT,
-        "order": f"{4_000_000_000 + order.number:012d}",
+        "order": f"{FIRST_ORDER + order.number:012d}",
         "order_type": "PM01",
         "created_on": dates["CRTD"],
         "change_date_for_order_master": None if status == "CRTD" else dates[status],
@@ -192,16 +192,16 @@ def _work_order(order: WorkOrder, today: dt.date) -> Fields:
         "equipment_number": order.due.machine.tail_number,
         "order_status": status,
         "main_work_center": "MECH",
-        "notification": f"{10_000_000_000 + order.number:012d}",
+        "notification": f"{FIRST_NOTIFICATION + order.number:012d}",
         "cause": None,
         "cause_text": None,
         "released": dates.get("REL"),
         "technical_completion": dates.get("TECO"),
         "completed": None,
         "closed": dates.get("CLSD"),
-        "planned_completion": (order.created_on + dt.timedelta(days=3)).isoformat(),
+        "planned_completion": (order.created_on + DUE_AFTER).isoformat(),
         "functional_location": None,
-        "updated_at": _stamp(dt.datetime.combine(changed_on, dt.time(2))),
+        "updated_at": _stamp(dt.datetime.combine(changed_on, CHANGED_AT)),
     }
 
 

@@ -11,6 +11,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,12 +19,18 @@ from cmms_pipelines.emulator import counters
 from cmms_pipelines.emulator.counters import CounterKind, Document
 from cmms_pipelines.emulator.flights import TIME_ZONE, FlightHours, Machine
 from cmms_pipelines.emulator.odata_query import Condition, QueryError, Row, at_most_days, at_most_values
+from cmms_pipelines.emulator.work_orders import CHANGED_AT, DUE_AFTER, FIRST_NOTIFICATION, FIRST_ORDER, WorkOrder, work_orders
 
 OPEN_END = dt.date(9999, 12, 31)
 MASTERS_LOADED_AT = dt.datetime(2013, 1, 1, 0, 15, tzinfo=dt.UTC)
 LOAD_TIME = dt.time(0, 15, tzinfo=dt.UTC)  # of the day after the reading
 LONGEST_WINDOW_DAYS = 366
 EXTENSIONS = ("MaintenancePlant", "CompanyCode")  # of documents
+ORDER_PROPERTIES = (
+    "MaintenanceOrder", "MaintenanceOrderType", "MaintenanceOrderDesc", "MaintOrdBasicStartDate", "MaintOrdBasicEndDate",
+    "MaintPriority", "Equipment", "MaintenancePlant", "CompanyCode", "MainWorkCenter", "MaintenanceNotification",
+    "SystemStatusText", "LastChangeDateTime",
+)  # fmt: skip
 V2_ROOT = "/sap/opu/odata/sap"
 V4_ROOT = "/sap/opu/odata4/sap"
 _ZONE = ZoneInfo(TIME_ZONE)
@@ -57,7 +64,7 @@ class EntitySet:
 def entity_sets(
     hours: FlightHours, today: Callable[[], dt.date], *, has_counters: bool, is_standard: bool = False
 ) -> list[EntitySet]:
-    """Plants, equipment, measuring points and measurement documents; `today` is the last day with documents.
+    """Plants, equipment, measuring points, measurement documents and maintenance orders; `today` is the last day with documents.
 
     `is_standard` leaves plant and company out of the documents, as SAP's service does.
     """
@@ -78,6 +85,15 @@ def entity_sets(
         if not has_counters:
             return map(_document, map(counters.plain_document, readings))
         return (_document(document) for reading in readings for document in counters.documents(reading))
+
+    def orders(condition: Condition) -> Iterable[Row]:
+        first, last = at_most_days(condition, "LastChangeDateTime")
+        if first is None or last is None or (last - first).days >= LONGEST_WINDOW_DAYS:
+            raise QueryError(f"$filter must limit LastChangeDateTime to less than {LONGEST_WINDOW_DAYS} days")
+        as_of, wanted = today(), at_most_values(condition, "MaintenancePlant")
+        found = work_orders(hours, first, min(last, as_of), as_of)
+        rows = [_order(order, as_of) for order in found if wanted is None or order.due.plant_code in wanted]
+        return sorted(rows, key=itemgetter("MaintenanceOrder"))
 
     sample = next(iter(hours.readings(dt.date(2013, 1, 1), dt.date(2013, 1, 1))))
     return [
@@ -105,6 +121,14 @@ def entity_sets(
             ("MeasurementDocument",),
             tuple(name for name in _document(counters.plain_document(sample)) if not (is_standard and name in EXTENSIONS)),
             documents,
+        ),
+        EntitySet(
+            "maintenanceorder",
+            "MaintenanceOrder",
+            "MaintenanceOrder",
+            ("MaintenanceOrder",),
+            ORDER_PROPERTIES,
+            orders,
         ),
     ]
 
@@ -187,6 +211,28 @@ def _document(document: Document) -> Row:
         "CreationDate": created_on,
         "CreationTime": created_at,
     }
+
+
+def _order(order: WorkOrder, today: dt.date) -> Row:
+    """An order as SAP's service has it: its statuses side by side, and no dates of release, completion and closing."""
+    changes = order.changes_until(today)
+    status, changed_on = list(changes.items())[-1]
+    values = (
+        str(FIRST_ORDER + order.number),
+        "PM01",
+        f"{order.inspection_hours} H INSPECTION",
+        order.created_on,
+        order.created_on + DUE_AFTER,
+        "3",
+        order.due.machine.tail_number,
+        order.due.plant_code,
+        order.due.company_code,
+        "MECH",
+        str(FIRST_NOTIFICATION + order.number),
+        f"{status}  MANC NMAT PRC",
+        dt.datetime.combine(changed_on, CHANGED_AT, dt.UTC),
+    )
+    return dict(zip(ORDER_PROPERTIES, values, strict=True))
 
 
 @lru_cache(maxsize=1024)

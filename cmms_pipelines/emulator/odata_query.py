@@ -17,7 +17,8 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "eq": operator.eq, "ne": operator.ne, "gt": operator.gt, "ge": operator.ge, "lt": operator.lt, "le": operator.le,
 }  # fmt: skip
 _TOKEN = re.compile(
-    r"\s*(?:(?P<stamp>datetime'(?P<stamp_value>[^']*)')|(?P<text>'(?:[^']|'')*')|(?P<date>\d{4}-\d\d-\d\d)(?!\d)"
+    r"\s*(?:(?P<stamp>datetime(?:offset)?'(?P<stamp_value>[^']*)')|(?P<text>'(?:[^']|'')*')"
+    r"|(?P<instant>\d{4}-\d\d-\d\dT[\d:]+Z)|(?P<date>\d{4}-\d\d-\d\d)(?!\d)"
     r"|(?P<number>-?\d+(?:\.\d+)?)|(?P<word>[A-Za-z_]\w*)|(?P<mark>[()]))"
 )
 
@@ -198,8 +199,8 @@ def _token(match: re.Match[str]) -> tuple[str, Any]:
     kind = "stamp" if kind == "stamp_value" else kind
     text = match.group(kind)
     try:
-        if kind == "stamp":
-            return kind, dt.datetime.fromisoformat(match.group("stamp_value"))
+        if kind in ("stamp", "instant"):
+            return kind, dt.datetime.fromisoformat(match.group("stamp_value") or text)
         if kind == "date":
             return kind, dt.date.fromisoformat(text)
     except ValueError as error:

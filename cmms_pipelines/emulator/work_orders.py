@@ -10,6 +10,10 @@ from typing import NamedTuple
 from cmms_pipelines.emulator.flights import FlightHours, MachineDay
 
 INSPECTION_INTERVAL_H = 250
+FIRST_ORDER = 4_000_000_000
+FIRST_NOTIFICATION = 10_000_000_000
+DUE_AFTER = dt.timedelta(days=3)
+CHANGED_AT = dt.time(2)  # of the day, in UTC
 LONGEST_LIFE = dt.timedelta(days=9)  # from creation to closing
 
 

@@ -59,6 +59,42 @@ def reading_record(**changes: object) -> dict[str, Any]:
     return {**record, **changes}
 
 
+def order_record(**changes: object) -> dict[str, Any]:
+    record = {
+        "order": "000004000123",
+        "order_type": "PM01",
+        "description": "250 H INSPECTION",
+        "plant": "B6LG",
+        "equipment_number": "N526JB",
+        "order_status": "TECO",
+        "main_work_center": "MECH",
+        "released": "2013-04-22",
+        "technical_completion": "2013-04-23",
+        "closed": None,
+        "planned_completion": "2013-04-25",
+        "updated_at": "2013-04-23T02:00:00.000000Z",
+    }
+    return {**record, **changes}
+
+
+def maintenance_order(**changes: object) -> dict[str, Any]:
+    """An order of an OData source, which tells the planned start and a priority, and no dates of completion."""
+    record = {
+        "MaintenanceOrder": "4000123",
+        "MaintenanceOrderType": "PM01",
+        "MaintenanceOrderDesc": "250 H INSPECTION",
+        "MaintOrdBasicStartDate": "/Date(1366588800000)/",
+        "MaintOrdBasicEndDate": "/Date(1366848000000)/",
+        "MaintPriority": "2",
+        "Equipment": "N526JB",
+        "MaintenancePlant": "B6LG",
+        "MainWorkCenter": "MECH",
+        "SystemStatusText": "TECO  MANC PRC REL",
+        "LastChangeDateTime": "/Date(1366682400000+0000)/",
+    }
+    return {**record, **changes}
+
+
 def context_of(
     records: Sequence[dict[str, Any]],
     *,

@@ -10,18 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmms_pipelines.domain.contracts import (
-    CONTRACTS,
-    FEWEST_FOR_CRITICAL,
-    Tally,
-    critical_failures,
-    failures_of,
-    tally_of,
-)
+from cmms_pipelines.domain.contracts import CONTRACTS, failures_of
 from cmms_pipelines.domain.equipment import judge as judge_equipment
+from cmms_pipelines.domain.judged_work_orders import judge as judge_orders
 from cmms_pipelines.domain.records import equipment_frame, plants_frame
 from cmms_pipelines.domain.rejections import Rule, Severity
-from tests.domain.samples import DAY, PLANTS, ZONES, context_of, master_record, plant_record, reading_record
+from cmms_pipelines.domain.tallies import FEWEST_FOR_CRITICAL, Tally, critical_failures, tally_of
+from cmms_pipelines.domain.work_order_records import IMS_WORK_ORDER, ODATA_WORK_ORDER, work_orders_frame
+from tests.domain.samples import (
+    DAY,
+    PLANTS,
+    ZONES,
+    context_of,
+    maintenance_order,
+    master_record,
+    order_record,
+    plant_record,
+    reading_record,
+)
 
 YESTERDAY = date(2013, 10, 27)
 
@@ -63,7 +69,8 @@ READINGS_FAILING: dict[str, tuple[Sequence[dict[str, Any]], dict[str, Any]]] = {
     "running_hours_invalid": ([reading_record(RECDV="8,5")], {}),
     "cumulative_hours_invalid": ([reading_record(CNTRR="lots")], {}),
     "reading_missing": ([reading_record(RECDV="", CNTRR=None)], {}),
-    "running_hours_negative": ([reading_record(RECDV="-1.0")], {}),
+    "running_hours_negative": ([reading_record(RECDV="-1.0")], {"previous": (YESTERDAY, 600.0)}),
+    "first_hours_negative": ([reading_record(RECDV="-1.0")], {}),
     "cumulative_hours_negative": ([reading_record(CNTRR="-1")], {}),
     "cumulative_hours_too_large": ([reading_record(CNTRR="10000000")], {}),
     "running_hours_exceed_day": ([reading_record(RECDV="85")], {}),
@@ -88,10 +95,30 @@ READINGS_FAILING: dict[str, tuple[Sequence[dict[str, Any]], dict[str, Any]]] = {
         {"previous": (YESTERDAY, 670.0), "week_ago": 670.0},
     ),
 }
+ORDERS_FAILING: dict[str, Sequence[dict[str, Any]]] = {
+    "work_order_number_missing": [order_record(order="")],
+    "work_order_number_too_long": [order_record(order="N" * 101)],
+    "equipment_number_too_long": [order_record(equipment_number="N" * 51)],
+    "plant_unknown": [order_record(plant="XX99")],
+    "status_invalid": [order_record(order_status="MANC NMAT")],
+    "status_missing": [order_record(order_status=None)],
+    "title_too_long": [order_record(description="T" * 256)],
+    "work_type_too_long": [order_record(order_type="P" * 51)],
+    "assignee_too_long": [order_record(main_work_center="M" * 201)],
+    "priority_too_long": [maintenance_order(MaintPriority="1" * 21)],
+    "scheduled_at_invalid": [maintenance_order(MaintOrdBasicStartDate="soon")],
+    "due_at_invalid": [order_record(planned_completion="soon")],
+    "completed_at_invalid": [order_record(technical_completion="2013-02-30")],
+    "closed_at_invalid": [order_record(closed="never")],
+    "updated_at_invalid": [order_record(updated_at="yesterday")],
+    "updated_at_missing": [order_record(updated_at=None)],
+    "equipment_unknown": [order_record(equipment_number="N999XX")],
+}
 # a record without a key cannot be found in the master data either, and a day that is not there is no key
 ALSO = {"date_invalid": ["equipment_number_missing"], "date_missing": ["equipment_number_missing"]}
 WARNINGS = {
     "running_hours_over_day", "counter_went_back", "reading_spans_days", "running_hours_missing", "cumulative_hours_implausible",
+    "first_hours_negative",
 }  # fmt: skip
 INFOS = {"reading_cancelled", "counter_replaced", "counter_from_difference", "counter_stands_still"}
 
@@ -101,6 +128,10 @@ def failures(table: str, records: Sequence[dict[str, Any]], world: dict[str, Any
         return failures_of("plants", plants_frame(records))
     if table == "equipment":
         return judge_equipment(equipment_frame(records, ZONES), PLANTS, ()).failures
+    if table == "work_orders":
+        mapping = ODATA_WORK_ORDER if "MaintenanceOrder" in records[0] else IMS_WORK_ORDER
+        plant_ids = dict(zip(PLANTS["plant_code"], PLANTS["plant_id"], strict=True))
+        return judge_orders(work_orders_frame(records, ZONES, mapping), plant_ids, {"N526JB": 1, "N" * 51: 2}).failures
     return failures_of("running_times", context_of(records, **world))
 
 
@@ -108,13 +139,16 @@ EXAMPLES = {
     "plants": {rule: (records, {}) for rule, records in PLANTS_FAILING.items()},
     "equipment": {rule: (records, {}) for rule, records in EQUIPMENT_FAILING.items()},
     "running_times": READINGS_FAILING,
+    "work_orders": {rule: (records, {}) for rule, records in ORDERS_FAILING.items()},
 }
 RULES = [(table, checked.rule) for table, rules in CONTRACTS.items() for checked in rules]
 
 
 @pytest.mark.parametrize("table", CONTRACTS)
 def test_a_good_record_fails_no_rule(table: str) -> None:
-    good = {"plants": plant_record, "equipment": master_record, "running_times": reading_record}[table]()
+    good = {"plants": plant_record, "equipment": master_record, "running_times": reading_record, "work_orders": order_record}[
+        table
+    ]()
     assert failures(table, [good], {}).empty
 
 
