@@ -7,6 +7,8 @@ What does not: creating machines (the external API is their source) and plants.
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import JsonValue
+
 from cmms_pipelines.domain.event_payloads import AssetPayload, stated_fields
 from cmms_pipelines.domain.registers import FieldChange, Registers, stamp, to_json
 
@@ -23,7 +25,7 @@ class AssetChange:
     fields: tuple[FieldChange, ...]
     is_new_state: bool
 
-    def applied(self) -> dict[str, object]:
+    def applied(self) -> dict[str, JsonValue]:
         """Return the fields that changed, with their new values; attributes are named `attributes.KEY`."""
         return {change.field: change.after for change in self.fields if change.is_applied}
 

@@ -30,7 +30,10 @@ _IMPLIED_STATUS = {
     "maintenance_completed": WorkOrderStatus.COMPLETED,
     "maintenance_cancelled": WorkOrderStatus.CANCELLED,
 }
-_CREATING = ("work_order_created", "maintenance_scheduled")
+RECORDED = "work_order_recorded"
+"""Told by the external API, not by an event: the whole order as it stands."""
+_CREATING = ("work_order_created", "maintenance_scheduled", RECORDED)
+_LIFE = ("started_at", "completed_at", "closed_at")
 _NOT_REGISTERS = ("work_order_number", "status", "notes")
 
 StatusStatement = tuple[datetime, str]
@@ -48,19 +51,28 @@ class WorkOrderEvent:
 
 @dataclass(frozen=True)
 class WorkOrder:
-    """An order as its source tells it; `is_partial` until the event that creates it has arrived."""
+    """An order as its source tells it; `is_partial` until the event that creates it has arrived.
+
+    `is_timed`: every statement so far came with the source's own time, so that its times can be compared with ours.
+    """
 
     registers: Registers
     statuses: tuple[StatusStatement, ...]
     notes: tuple[JsonValue, ...]
     is_partial: bool
     source_updated_at: datetime | None
+    is_timed: bool = True
+
+    def stated_at(self) -> dict[str, datetime | None]:
+        """Return when the source stated each field of `values`, as far as that is known."""
+        status_at = self.statuses[-1][0] if self.statuses else None
+        return {**dict.fromkeys(_LIFE, status_at), **self.registers.times, "status": status_at}
 
     def values(self) -> dict[str, JsonValue]:
         """Return the fields of the order, with the status and its times derived from all statements."""
         derived = _life(self.statuses)
         values = {**self.registers.values, **derived, "notes": list(self.notes)}
-        for field in ("started_at", "completed_at", "closed_at"):
+        for field in _LIFE:
             values[field] = self._reached_at(field, derived[field])
         return values
 
@@ -108,6 +120,7 @@ def apply(current: WorkOrder | None, event: WorkOrderEvent) -> Change:
         notes=_joined(before.notes, event.payload.notes or []),
         is_partial=before.is_partial and event.event_type not in _CREATING,
         source_updated_at=max(filter(None, (before.source_updated_at, to_millisecond(event.stated_at)))),
+        is_timed=before.is_timed and event.has_source_time,
     )
     fields = [change for change in (*taken, status) if change is not None]
     if after.notes != before.notes:

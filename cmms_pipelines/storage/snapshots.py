@@ -1,16 +1,17 @@
-"""`cmms.source_snapshots`: what each source last stated of each entity, and when it stated each field.
+"""`cmms.source_snapshots`: what each source last stated of each entity, when it stated each field, and what was agreed.
 
-What belongs here: loading and writing them for a whole batch. What does not: what a statement means. The snapshot is the base
-of a three-way merge: it holds the source's side alone, whatever was edited here since.
+What belongs here: loading and writing them for a whole batch. What does not: what a statement means. A snapshot holds the
+source's side alone, whatever was edited here since; `agreed` is the base of the next three-way merge where that is another value.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
+from pydantic import JsonValue
 
 from cmms_pipelines.domain.registers import Registers
 from cmms_pipelines.storage.tables import source_snapshots
@@ -23,11 +24,15 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A source's statements about one entity; `extra` is what is no register (an order's statuses and notes)."""
+    """A source's statements about one entity; `extra` is what is no register (an order's statuses and notes).
+
+    `agreed` has the fields whose last agreed value is neither what the source states now nor the base of a local edit.
+    """
 
     registers: Registers
     extra: Mapping[str, Any]
     occurred_at: datetime | None
+    agreed: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 _LOAD = sa.text(f"""
@@ -35,6 +40,12 @@ _LOAD = sa.text(f"""
     FROM {_SNAPSHOTS} JOIN unnest(CAST(:systems AS text[]), CAST(:keys AS text[])) AS wanted (cmms_system_id, entity_key)
     USING (cmms_system_id, entity_key)
     WHERE entity_type = :entity_type
+""")
+
+_LOAD_ALL = sa.text(f"""
+    SELECT cmms_system_id, entity_key, snapshot, field_times, occurred_at
+    FROM {_SNAPSHOTS}
+    WHERE entity_type = :entity_type AND entity_key = ANY(CAST(:keys AS text[]))
 """)
 
 _WRITE = sa.text(f"""
@@ -54,14 +65,13 @@ def load_snapshots(connection: sa.Connection, entity_type: str, keys: Iterable[K
     """Return the snapshots that exist of `keys`."""
     wanted = sorted(set(keys))
     bound = {"systems": [key[0] for key in wanted], "keys": [key[1] for key in wanted], "entity_type": entity_type}
-    return {
-        (row.cmms_system_id, row.entity_key): Snapshot(
-            Registers(row.snapshot["fields"], {name: datetime.fromisoformat(at) for name, at in row.field_times.items()}),
-            row.snapshot.get("extra", {}),
-            row.occurred_at,
-        )
-        for row in connection.execute(_LOAD, bound)
-    }
+    return {(row.cmms_system_id, row.entity_key): _snapshot(row) for row in connection.execute(_LOAD, bound)}
+
+
+def load_all_snapshots(connection: sa.Connection, entity_type: str, entity_keys: Iterable[str]) -> dict[Key, Snapshot]:
+    """Return the snapshots of all systems that state anything of these entities."""
+    bound = {"keys": sorted(set(entity_keys)), "entity_type": entity_type}
+    return {(row.cmms_system_id, row.entity_key): _snapshot(row) for row in connection.execute(_LOAD_ALL, bound)}
 
 
 def write_snapshots(connection: sa.Connection, entity_type: str, snapshots: Mapping[Key, Snapshot]) -> None:
@@ -70,10 +80,24 @@ def write_snapshots(connection: sa.Connection, entity_type: str, snapshots: Mapp
         {
             "system": system,
             "entity": entity,
-            "snapshot": {"fields": snapshot.registers.values, "extra": snapshot.extra},
+            "snapshot": _stored(snapshot),
             "field_times": {name: at.isoformat() for name, at in snapshot.registers.times.items()},
             "occurred_at": snapshot.occurred_at,
         }
         for (system, entity), snapshot in snapshots.items()
     ]
     connection.execute(_WRITE, {"rows": orjson.dumps(rows).decode(), "entity_type": entity_type})
+
+
+def _snapshot(row: sa.Row[Any]) -> Snapshot:
+    return Snapshot(
+        Registers(row.snapshot["fields"], {name: datetime.fromisoformat(at) for name, at in row.field_times.items()}),
+        row.snapshot.get("extra", {}),
+        row.occurred_at,
+        row.snapshot.get("agreed", {}),
+    )
+
+
+def _stored(snapshot: Snapshot) -> dict[str, Any]:
+    stored: dict[str, Any] = {"fields": snapshot.registers.values, "extra": snapshot.extra}
+    return stored | {"agreed": snapshot.agreed} if snapshot.agreed else stored

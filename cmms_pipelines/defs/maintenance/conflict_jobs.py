@@ -1,0 +1,141 @@
+"""Deciding conflicts and editing records as jobs, for those who have the UI and no shell."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from cmms_pipelines.defs.resources import Warehouse
+from cmms_pipelines.defs.running import operator_errors, run_tags
+
+RESOLVE_CONFLICTS = "resolve_conflicts"
+EDIT_RECORD = "edit_record"
+_COLUMNS = ("id", "entity_type", "entity_key", "field", "ours", "theirs", "decision", "resolution")
+
+
+class ResolveConflictsConfig(dg.Config):
+    """Which open conflicts to decide, and how; what is left empty does not restrict, but something must."""
+
+    choice: str = Field(description="ours, theirs, or by_hand with a value and one id.")
+    reason: str = Field(description="Why; it is kept with each decision.")
+    value: str = Field(default="", description='By hand: the value as JSON, such as "high" or 12.5.')
+    ids: list[int] = Field(default=[], description="Numbers of conflicts, as the queue shows them.")
+    sources: list[str] = Field(default=[], description="Systems, such as plant-cmms.")
+    entity_types: list[str] = Field(default=[], description="work_order, equipment.")
+    entities: list[str] = Field(default=[], description="Numbers of orders or machines.")
+    fields: list[str] = Field(default=[], description="Fields, such as title or attributes.HERST.")
+    rules: list[str] = Field(default=[], description="Rules that escalated them, such as 9_undecided.")
+    severities: list[str] = Field(default=[], description="critical, error, warning, info.")
+    older_than_h: float = Field(default=0.0, description="Opened at least so many hours ago.")
+    dry_run: bool = Field(default=True, description="Say what it would do, and change nothing: switch it off to decide.")
+    by: str = Field(default="Dagster UI", description="Who you are.")
+
+
+class EditRecordConfig(dg.Config):
+    """What to change on one work order or machine."""
+
+    entity_type: str = Field(description="work_order or equipment.")
+    key: str = Field(description="Of an order its id here, of a machine its number.")
+    changes: dict[str, Any] = Field(description="Fields with their new values; null clears one.")
+    version: int = Field(default=0, description="Only if it is still at this version; 0: whatever is there.")
+    reason: str = Field(default="", description="Why; it is kept in the audit log.")
+    by: str = Field(default="Dagster UI", description="Who you are.")
+
+
+@dg.op(description="Decide open conflicts, one by hand or many by a filter; or say what that would do.")
+def decide_conflicts(context: dg.OpExecutionContext, config: ResolveConflictsConfig, warehouse: Warehouse) -> list[int]:
+    import orjson  # noqa: PLC0415 - keeps start-up light
+
+    from cmms_pipelines.domain.errors import PermanentError  # noqa: PLC0415
+    from cmms_pipelines.storage.conflict_queue import Choice, Resolution, resolve, resolve_all  # noqa: PLC0415
+    from cmms_pipelines.storage.conflict_search import ConflictFilter  # noqa: PLC0415
+
+    with operator_errors(context):
+        try:
+            choice = Choice(config.choice)
+            value = orjson.loads(config.value) if config.value else None
+        except ValueError as error:
+            raise PermanentError(f"The decision cannot be read: {error}.") from error
+        by = Resolution(choice, config.by, config.reason, value, context.run.run_id)
+        wanted = ConflictFilter(
+            statuses=["open"],
+            ids=config.ids,
+            systems=config.sources,
+            entity_types=config.entity_types,
+            entity_keys=config.entities,
+            fields=config.fields,
+            rules=config.rules,
+            severities=config.severities,
+            older_than_s=config.older_than_h * 3600 or None,
+        )
+        with warehouse.engine().connect() as connection, connection.begin() as transaction:
+            now = datetime.now(UTC)
+            if len(config.ids) == 1:
+                rows = [resolve(connection, config.ids[0], by, now=now)]
+            else:
+                rows = resolve_all(connection, wanted, by, now=now)
+            if config.dry_run:
+                transaction.rollback()
+    records = [dg.TableRecord({name: orjson.dumps(row[name]).decode() for name in _COLUMNS}) for row in rows]
+    schema = dg.TableSchema([dg.TableColumn(name, "text") for name in _COLUMNS])
+    context.add_output_metadata(
+        {"is_dry_run": config.dry_run, "conflicts": len(rows), "decided": dg.MetadataValue.table(records, schema)}
+    )
+    context.log.info("%d conflicts %s decided", len(rows), "would be" if config.dry_run else "were")
+    return [row["id"] for row in rows]
+
+
+@dg.op(description="Change fields of one work order or machine here; the edit is merged with what its sources say.")
+def change_record(context: dg.OpExecutionContext, config: EditRecordConfig, warehouse: Warehouse) -> int:
+    from pydantic import ValidationError  # noqa: PLC0415 - keeps start-up light
+
+    from cmms_pipelines.domain.errors import PermanentError  # noqa: PLC0415
+    from cmms_pipelines.domain.local_edits import EQUIPMENT, WORK_ORDER, EquipmentEdit, WorkOrderEdit  # noqa: PLC0415
+    from cmms_pipelines.storage.editing import edit_equipment, edit_work_order  # noqa: PLC0415
+
+    with operator_errors(context):
+        known: dict[str, Any] = {
+            "expected_version": config.version or None,
+            "actor": config.by,
+            "now": datetime.now(UTC),
+            "reason": config.reason or None,
+            "run_id": context.run.run_id,
+        }
+        try:
+            with warehouse.engine().begin() as connection:
+                if config.entity_type == WORK_ORDER and config.key.isdigit():
+                    wanted = WorkOrderEdit.model_validate(config.changes)
+                    row = edit_work_order(connection, int(config.key), wanted, **known)
+                elif config.entity_type == EQUIPMENT:
+                    row = edit_equipment(connection, config.key, EquipmentEdit.model_validate(config.changes), **known)
+                else:
+                    raise PermanentError("Name a work_order by its id, or an equipment by its number.")
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False))
+            raise PermanentError(f"The changes do not fit: {problems}.") from error
+    edits = {str(edit["field"]): str(edit["value"]) for edit in row["edits"]}
+    context.add_output_metadata(
+        {"version": row["version"], "edits_in_force": edits, "open_conflicts": len(row["open_conflicts"])}
+    )
+    return int(row["version"])
+
+
+@dg.job(
+    name=RESOLVE_CONFLICTS,
+    tags=run_tags(max_runtime_s=600, priority=5),
+    executor_def=dg.in_process_executor,
+    description="Decide conflicts that wait, one by hand or many by a filter; as it stands, only say what that would do.",
+)
+def resolve_conflicts() -> None:
+    decide_conflicts()
+
+
+@dg.job(
+    name=EDIT_RECORD,
+    tags=run_tags(max_runtime_s=120, priority=5),
+    executor_def=dg.in_process_executor,
+    description="Change a work order or a machine here, with who and why; no sync and no event overwrites it unheard.",
+)
+def edit_record() -> None:
+    change_record()

@@ -1,0 +1,67 @@
+"""The queue of conflicts in the UI: what its page shows, the check on its age, and the jobs that decide and edit."""
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from cmms_pipelines.defs.maintenance.conflicts import NO_OLD_CONFLICTS, OBSERVE_CONFLICTS, SYNC_CONFLICTS
+from tests.conftest import Database
+from tests.defs.test_inbox import execute, observed
+from tests.storage.edits_world import conflicts, create_order, edit, source_says
+from tests.storage.inbox_world import order_row, query
+
+
+@pytest.fixture
+def order_id(database: Database) -> int:
+    """An order with a conflict on its title."""
+    found = create_order(database)
+    edit(database, found, 12, title="ours")
+    source_says(database, 10, title="theirs")
+    return found
+
+
+def run(database: Database, job: str, op: str, **config: Any) -> dg.ExecuteInProcessResult:  # noqa: ANN401 - any configuration
+    return execute(database, job, {"ops": {op: {"config": config}}})
+
+
+@pytest.mark.parametrize(("opened_h", "passes"), [(23, True), (25, False)])
+def test_the_page_shows_what_waits_and_the_check_warns_when_it_waits_too_long(
+    database: Database, order_id: int, opened_h: int, passes: bool
+) -> None:
+    query(database.url, "UPDATE cmms.sync_conflicts SET created_at = now() - make_interval(hours => %s)", opened_h)
+    result = execute(database, OBSERVE_CONFLICTS, {})
+    assert result.success
+    shown = observed(result)[SYNC_CONFLICTS]
+    assert (shown["conflicts_open"], int(shown["oldest_open_h"]), shown["open_by_rule"]) == (1, opened_h, {"9_undecided": 1})
+    [row] = [record.data for record in shown["oldest_open_conflicts"].records]
+    assert (row["field"], row["base"], row["ours"], row["theirs"]) == ("title", '"A"', '"ours"', '"theirs"')
+    [check] = result.get_asset_check_evaluations()
+    assert (check.check_name, check.passed, check.severity) == (NO_OLD_CONFLICTS, passes, dg.AssetCheckSeverity.WARN)
+
+
+def test_the_job_says_first_what_it_would_decide_and_decides_when_told(database: Database, order_id: int) -> None:
+    config = {"choice": "theirs", "fields": ["title"], "reason": "they called", "by": "Ada"}
+    assert run(database, "resolve_conflicts", "decide_conflicts", **config).success
+    assert len(conflicts(database)) == 1
+    done = run(database, "resolve_conflicts", "decide_conflicts", **config, dry_run=False)
+    assert (done.success, conflicts(database), order_row(database.url)["title"]) == (True, [], "theirs")
+    audited = query(database.url, "SELECT actor, dagster_run_id FROM cmms.audit_log WHERE action = 'conflict.resolved'")
+    assert audited == [("Ada", done.run_id)]
+
+
+def test_a_record_is_edited_by_a_job_with_who_and_why(database: Database, order_id: int) -> None:
+    done = run(
+        database, "edit_record", "change_record", entity_type="work_order", key=str(order_id), by="Ada",
+        changes={"priority": "high", "tags": ["x"]},
+    )  # fmt: skip
+    assert done.success
+    assert (order_row(database.url)["priority"], order_row(database.url)["tags"]) == ("high", ["x"])
+    audited = query(database.url, "SELECT actor FROM cmms.audit_log WHERE dagster_run_id = %s", done.run_id)
+    assert audited == [("Ada",)]
+    failed = run(
+        database, "edit_record", "change_record", entity_type="work_order", key=str(order_id), changes={"status": "exploded"}
+    )
+    [failure] = [event.step_failure_data for event in failed.all_events if event.is_step_failure]
+    assert failure.user_failure_data is not None
+    assert "status" in (failure.user_failure_data.description or "")
