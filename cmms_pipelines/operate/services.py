@@ -19,6 +19,7 @@ from cmms_pipelines.storage.pooling import with_pool
 
 LOOPBACK = "127.0.0.1"
 PROJECT = Path(__file__).resolve().parents[2]
+EVENTS_WRITTEN_TOGETHER = 1000  # of one asset's partitions: a hundred plants one by one take seconds
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def dagster_environment(settings: Settings, databases: Databases) -> dict[str, s
         "CMMS_DATABASE_URL": databases.cmms,
         "DAGSTER_DATABASE_URL": with_pool(with_driver(databases.dagster, "psycopg2")),
         "DAGSTER_HOME": str(dagster_home(settings.home)),
+        "DAGSTER_EVENT_BATCH_SIZE": str(EVENTS_WRITTEN_TOGETHER),
     }
 
 
@@ -148,6 +150,7 @@ def services(
             _python("dagster._daemon", "run", "-w", str(workspace), "--log-level", "warning"),
             after=("code", "webserver") if is_first_start else ("code",),
         ),
+        Service("alerts", "watcher of alerts", _cmms("alerts", "watch"), after=("webserver", "daemon")),
         _code_server(
             "reporting",
             "reporting",

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+MAY_BE_EMPTY = frozenset({"conflict_resolution"})
+"""Marts of what the demo does not do: nobody edits here what its events change."""
+
 
 @dataclass(frozen=True)
 class SyncFigures:
@@ -110,7 +113,7 @@ class Summary:
         if self.marts.get("equipment_status") != self.tables.get("equipment"):
             rows = self.marts.get("equipment_status"), self.tables.get("equipment")
             found.append(f"marts: equipment_status has {rows[0]} rows, cmms.equipment {rows[1]}")
-        found += [f"marts: {name} is empty" for name, rows in self.marts.items() if rows == 0]
+        found += [f"marts: {name} is empty" for name, rows in self.marts.items() if rows == 0 and name not in MAY_BE_EMPTY]
         return [*found, *self.other_problems]
 
     @property

@@ -11,19 +11,20 @@ from cmms_pipelines.defs.running import CLEAN_UP_RETRIES, operator_errors, run_t
 @dg.op(
     retry_policy=CLEAN_UP_RETRIES,
     description=(
-        "Remove what is older than CMMS_KEEP_LOGS_DAYS from logs and quarantine, and what is older than CMMS_KEEP_RUNS_DAYS from "
-        "Dagster's runs and events. Materializations, observations and check results stay."
+        "Remove what is older than CMMS_KEEP_LOGS_DAYS from logs and quarantine, what is older than CMMS_KEEP_DELIVERIES_DAYS "
+        "from the counts of deliveries, and what is older than CMMS_KEEP_RUNS_DAYS from Dagster's runs and events. "
+        "Materializations, observations and check results stay."
     ),
 )
 def clean_up(context: dg.OpExecutionContext, warehouse: Warehouse, source_system: SourceSystem) -> dict[str, int]:
     with operator_errors(context):
         from cmms_pipelines.defs.operations.history import clean_up_history  # noqa: PLC0415 - keeps start-up light
-        from cmms_pipelines.storage.retention import clean_up_logs  # noqa: PLC0415
+        from cmms_pipelines.storage.retention import Ages, clean_up_logs  # noqa: PLC0415
 
         settings = source_system.settings()
         removed = clean_up_logs(
             warehouse.engine(),
-            settings.keep_logs_days,
+            Ages(logs=settings.keep_logs_days, deliveries=settings.keep_deliveries_days),
             run_id=context.run.run_id,
             scope={"keep_runs_days": settings.keep_runs_days},
             also=lambda: clean_up_history(
@@ -40,8 +41,8 @@ def clean_up(context: dg.OpExecutionContext, warehouse: Warehouse, source_system
     tags=run_tags(max_runtime_s=600, priority=-10),
     executor_def=dg.in_process_executor,
     description=(
-        "Keep logs for CMMS_KEEP_LOGS_DAYS days and Dagster's runs for CMMS_KEEP_RUNS_DAYS; open rejections, materializations "
-        "and everything that is business data stay for ever."
+        "Keep logs for CMMS_KEEP_LOGS_DAYS days, counts of deliveries for CMMS_KEEP_DELIVERIES_DAYS and Dagster's runs for "
+        "CMMS_KEEP_RUNS_DAYS; open rejections, materializations and everything that is business data stay for ever."
     ),
 )
 def clean_up_logs_job() -> None:

@@ -2,14 +2,14 @@
 
 import dagster as dg
 
-from cmms_pipelines.defs.operations import clean_up, controls, quarantine
+from cmms_pipelines.defs.operations import alerts, clean_up, controls, quarantine
 from cmms_pipelines.defs.operations.assets import observed
 
 
 def build(time_zone: str) -> dg.Definitions:
     """Return the operational definitions; the weekly clean-up runs by the clock of `time_zone`."""
     return dg.Definitions(
-        assets=observed,
-        jobs=[clean_up.clean_up_logs_job, *quarantine.JOBS, *controls.JOBS],
-        schedules=[clean_up.schedule(time_zone)],
+        assets=[*observed, *alerts.ASSETS],
+        jobs=[clean_up.clean_up_logs_job, *quarantine.JOBS, *controls.JOBS, *alerts.JOBS],
+        schedules=[clean_up.schedule(time_zone), *alerts.SCHEDULES],
     )

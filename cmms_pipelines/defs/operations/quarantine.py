@@ -17,7 +17,7 @@ class Selection(dg.Config):
     """Which open records of the quarantine; what is left empty does not restrict."""
 
     ids: list[int] = Field(default=[], description="Numbers of rejections, as `cmms rejections list` shows them.")
-    sync_types: list[str] = Field(default=[], description="plants, equipment or running_times.")
+    sync_types: list[str] = Field(default=[], description="plants, equipment, running_times or work_orders.")
     rules: list[str] = Field(default=[], description="Rules that refused them, such as running_hours_exceed_day.")
     severities: list[str] = Field(default=[], description="critical or error.")
     plants: list[str] = Field(default=[], description="Plant codes, such as B6JF.")
@@ -58,9 +58,10 @@ def as_filter(selection: Selection) -> "RejectionFilter":
         first = [_instant(text) if text else None for text in (selection.first_seen_since, selection.first_seen_until)]
     except ValueError as error:
         raise PermanentError(f"A day looks like 2026-01-31, a time like 2026-01-31T23:00Z: {error}") from error
-    unknown = sorted(set(selection.sync_types) - {"plants", "equipment", "running_times"})
+    unknown = sorted(set(selection.sync_types) - {"plants", "equipment", "running_times", "work_orders"})
     if unknown:
-        raise PermanentError(f"There is no sync {', '.join(unknown)}: sync_types are plants, equipment and running_times.")
+        known = "plants, equipment, running_times and work_orders"
+        raise PermanentError(f"There is no sync {', '.join(unknown)}: sync_types are {known}.")
     return RejectionFilter(
         sync_types=tuple(selection.sync_types),
         rules=tuple(selection.rules),
