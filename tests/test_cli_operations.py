@@ -1,16 +1,13 @@
-"""The operator's commands as real processes: quarantine, pause, stop, and a sync that is told to end."""
+"""The operator's commands: quarantine, pause, stop, and a sync, as a process of its own, that is told to end."""
 
 import csv
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -20,6 +17,7 @@ import sqlalchemy as sa
 from cmms_pipelines.storage import rejections
 from cmms_pipelines.storage.engine import with_driver
 from cmms_pipelines.storage.tables import api_sync_logs, audit_log, sync_slices
+from tests.command_line import CommandLine, on_databases
 from tests.conftest import Database
 from tests.emulator_server import Emulator, running_emulator
 from tests.storage.readings_world import make_world, reading, stored
@@ -35,32 +33,9 @@ def slow_emulator() -> Iterator[Emulator]:
         yield server
 
 
-class CommandLine:
-    """`cmms` on one database, with Dagster's own beside it."""
-
-    def __init__(self, database: Database, dagster_url: str, home: Path, **environment: str) -> None:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CMMS_", "DAGSTER_"))}
-        given = {"CMMS_HOME": str(home), "CMMS_DATABASE_URL": database.url, "DAGSTER_DATABASE_URL": dagster_url}
-        self.environment = inherited | given | environment
-
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", "cmms_pipelines.cli", *arguments]
-        return subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def __call__(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        with self.start(*arguments) as process:
-            out, errors = process.communicate(timeout=120)
-        return subprocess.CompletedProcess(arguments, process.returncode, out, errors)
-
-    def json(self, *arguments: str) -> Any:  # noqa: ANN401 - whatever the command says
-        finished = self(*arguments, "--json")
-        assert finished.returncode == 0, finished.stderr
-        return json.loads(finished.stdout.splitlines()[-1])
-
-
 @pytest.fixture
 def cmms(database: Database, empty_database: str, tmp_path: Path) -> CommandLine:
-    return CommandLine(database, empty_database, tmp_path)
+    return on_databases(database, empty_database, tmp_path)
 
 
 @pytest.fixture
@@ -129,7 +104,7 @@ def test_a_sync_that_is_ended_closes_its_log_as_cancelled_at_once(
     database: Database, empty_database: str, slow_emulator: Emulator, tmp_path: Path, how: str
 ) -> None:
     Source(database, settings_for(slow_emulator, database, tmp_path)).plants()
-    cmms = CommandLine(
+    cmms = on_databases(
         database,
         empty_database,
         tmp_path,
@@ -161,6 +136,26 @@ def test_a_sync_that_is_ended_closes_its_log_as_cancelled_at_once(
     assert "cancelled" in out
 
 
+def test_a_sync_that_is_killed_leaves_a_run_that_the_next_command_closes(
+    database: Database, empty_database: str, slow_emulator: Emulator, tmp_path: Path
+) -> None:
+    Source(database, settings_for(slow_emulator, database, tmp_path)).plants()
+    given = {"CMMS_API_URL": slow_emulator.url, "CMMS_API_TOKEN": slow_emulator.token, "CMMS_SYNC_PLANTS_PER_SLICE": "5"}
+    cmms = on_databases(database, empty_database, tmp_path, **given)
+    with cmms.start("sync", "running-times", "--date", "2013-10-01", "--to", "2013-11-30") as process:
+        wait_for_slices(database, 2, process)
+        process.kill()
+        process.communicate(timeout=60)
+    told = cmms("sync", "plants")
+    with database.engine.connect() as connection:
+        log = connection.execute(sa.select(api_sync_logs).where(api_sync_logs.c.sync_type == "running_times")).one()
+    assert told.returncode == 0, told.stderr
+    assert f"canceled run {log.dagster_run_id[:8]} of sync_running_times, whose process was killed" in told.stderr
+    assert dagster_status(empty_database, tmp_path, log.dagster_run_id) is dg.DagsterRunStatus.CANCELED
+    assert (log.status, "was killed" in log.error_message) == ("failed", True)
+    assert "whose process was killed" not in cmms("sync", "plants").stderr
+
+
 def wait_for_slices(database: Database, wanted: int, process: "subprocess.Popen[str]") -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -188,7 +183,8 @@ def test_a_scope_with_a_typing_error_fails_with_a_sentence(
     database: Database, empty_database: str, slow_emulator: Emulator, tmp_path: Path
 ) -> None:
     Source(database, settings_for(slow_emulator, database, tmp_path)).plants()
-    cmms = CommandLine(database, empty_database, tmp_path, CMMS_API_URL=slow_emulator.url, CMMS_API_TOKEN=slow_emulator.token)
+    given = {"CMMS_API_URL": slow_emulator.url, "CMMS_API_TOKEN": slow_emulator.token}
+    cmms = on_databases(database, empty_database, tmp_path, **given)
     finished = cmms("sync", "running-times", "--date", "2013-10-28", "--plant", "B6JX")
     last = finished.stderr.strip().splitlines()[-1]
     assert finished.returncode == 1

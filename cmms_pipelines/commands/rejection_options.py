@@ -33,6 +33,7 @@ class SyncType(StrEnum):
     PLANTS = "plants"
     EQUIPMENT = "equipment"
     RUNNING_TIMES = "running_times"
+    WORK_ORDERS = "work_orders"
 
 
 class RefusingSeverity(StrEnum):

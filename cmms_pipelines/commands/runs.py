@@ -42,9 +42,9 @@ class JobRunner:
     def run(self, job_name: str, *, tags: Mapping[str, str] | None = None, run_config: Mapping[str, Any] | None = None) -> Ended:
         """Execute a job once."""
         from cmms_pipelines.definitions import definitions  # noqa: PLC0415 - Dagster takes a second
-        from cmms_pipelines.defs.running import COMMAND_LINE, STARTED_BY  # noqa: PLC0415
+        from cmms_pipelines.defs.orphans import process_tags  # noqa: PLC0415
 
-        given = {STARTED_BY: COMMAND_LINE, **(tags or {})}
+        given = {**process_tags(), **(tags or {})}
         result = (
             definitions()
             .resolve_job_def(job_name)
@@ -61,7 +61,10 @@ class JobRunner:
 
 @contextmanager
 def job_runner() -> Iterator[JobRunner]:
-    """Hand out a runner on the instance of the settings; a SIGTERM ends its runs as Ctrl-C does."""
+    """Hand out a runner on the instance of the settings; a SIGTERM ends its runs as Ctrl-C does.
+
+    Runs of earlier commands whose process was killed are closed first.
+    """
     from cmms_pipelines.operate.services import dagster_environment  # noqa: PLC0415
     from cmms_pipelines.operate.stack import prepare_databases  # noqa: PLC0415
 
@@ -72,7 +75,11 @@ def job_runner() -> Iterator[JobRunner]:
 
     warnings.simplefilter("ignore", dg.BetaWarning)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    from cmms_pipelines.defs.orphans import close_orphans  # noqa: PLC0415
+
     with dg.DagsterInstance.get() as instance:
+        for run in close_orphans(instance):
+            tell(f"canceled run {run.run_id[:8]} of {run.job_name}, whose process was killed")
         yield JobRunner(instance, databases.cmms)
 
 

@@ -85,6 +85,22 @@ def running_times(
         _run(runner, "sync_running_times", [days], run_config, as_json=as_json)
 
 
+@app.command("work-orders")
+def work_orders(
+    first_day: Annotated[
+        dt.datetime | None,
+        typer.Option("--from", formats=["%Y-%m-%d"], help="Changed on this day or later; by default since the sync before."),
+    ] = None,
+    plant: Plants = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Sync the work orders that have changed; events about the same orders may come at any time."""
+    config = {"first_day": first_day.date().isoformat() if first_day else "", "plants": plant or []}
+    with job_runner() as runner:
+        _run(runner, "sync_work_orders", [{}], {"ops": {"sync_changed_work_orders": {"config": config}}}, as_json=as_json)
+
+
 @app.command()
 def status(*, as_json: AsJson = False) -> None:
     """Show whether syncs are paused, which ones run or wait now, and how the last one of each kind ended."""

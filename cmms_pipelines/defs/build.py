@@ -6,6 +6,7 @@ import dagster as dg
 
 from cmms_pipelines.defs.equipment import definitions as equipment
 from cmms_pipelines.defs.maintenance import definitions as maintenance
+from cmms_pipelines.defs.maintenance import reconciliation, requested_syncs
 from cmms_pipelines.defs.operations import api_check
 from cmms_pipelines.defs.operations import definitions as operations
 from cmms_pipelines.defs.resources import SourceSystem, Warehouse
@@ -20,12 +21,15 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
         settings: time zone of schedules and partitions, first day of running hours, how far back each night looks.
         resource_overrides: by name, `warehouse` and `source_system`.
     """
+    machines, hours = equipment.build(settings.time_zone), running_hours.build(settings)
+    requestable = [*(machines.jobs or ()), *(hours.jobs or ())]
     return dg.Definitions.merge(
-        equipment.build(settings.time_zone),
-        running_hours.build(settings),
-        maintenance.build(),
+        machines,
+        hours,
+        maintenance.build(settings.time_zone),
         operations.build(settings.time_zone),
         api_check.build(),
+        dg.Definitions(schedules=[reconciliation.build(settings)], sensors=[requested_syncs.build(settings, requestable)]),
         dg.Definitions(
             resources={"warehouse": Warehouse(), "source_system": SourceSystem(), **(resource_overrides or {})},
             executor=dg.in_process_executor,

@@ -75,6 +75,7 @@ def replay_metadata(report: "ReplayReport") -> dict[str, Any]:
     return {
         "waiting_machines_applied": report.accepted_by_sync["equipment"],
         "waiting_readings_applied": report.accepted_by_sync["running_times"],
+        "waiting_work_orders_applied": report.accepted_by_sync["work_orders"],
     }
 
 

@@ -58,7 +58,9 @@ def sync_key(context: dg.AssetExecutionContext | dg.OpExecutionContext, sync_typ
 
 
 def operator_errors(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> "_OperatorErrors":
-    """Turn our errors into step failures whose message is the operator's text; a permanent one is not retried.
+    """Turn our errors, and those of a database that fails us, into step failures whose message an operator can read.
+
+    A permanent one is not retried.
 
     An interruption ends the step at once: Dagster would retry it in the very run that is being cancelled. Unless somebody
     wanted it, the run is started again by the daemon. The whole body of a step belongs inside, its imports included; where an
@@ -80,8 +82,20 @@ class _OperatorErrors:
             raise dg.Failure(description=str(error), allow_retries=False) from error
         if isinstance(error, TransientError):
             raise dg.Failure(description=str(error)) from error
+        if error is not None and type(error).__module__ == "sqlalchemy.exc":
+            _raise_if_of_database(error)
         if isinstance(error, KeyboardInterrupt | dg.DagsterExecutionInterruptedError):
             raise dg.Failure(description=_note_interruption(self._context), allow_retries=False) from error
+
+
+def _raise_if_of_database(error: BaseException) -> None:
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - loaded already where one of its errors is at hand
+
+    from cmms_pipelines.storage.refusals import is_permanent, reason_of  # noqa: PLC0415
+
+    if isinstance(error, DBAPIError):
+        description = f"The database failed us: {reason_of(error)}"
+        raise dg.Failure(description=description, allow_retries=not is_permanent(error)) from error
 
 
 def skip_while_paused(warehouse: Warehouse) -> dg.SkipReason | None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from cmms_pipelines.domain.classification import GroupRule, classify_all
 from cmms_pipelines.domain.contracts import failures_of
+from cmms_pipelines.domain.record_digests import Digests, Judgement, sealed
 from cmms_pipelines.domain.rejections import refused_rows
 
 COMPARED = ["plant_code", "company_code", "equipment_description", "object_number", "point", "is_active", "api_created_at"]
@@ -21,7 +22,8 @@ class JudgedEquipment:
 
     Attributes:
         rows: plant_id, equipment_number, equipment_group (str or missing), company_code, equipment_description, object_number,
-            point, attributes (dict), is_active, api_created_at: one row per machine.
+            point, attributes (dict), is_active, api_created_at: one row per machine, and
+            record_digest of a machine's only record.
         failures: one row per record and failed rule.
         records_merged: accepted records that only repeat another one.
     """
@@ -31,19 +33,29 @@ class JudgedEquipment:
     records_merged: int
 
 
-def judge(frame: pd.DataFrame, plants: pd.DataFrame, rules: Sequence[GroupRule]) -> JudgedEquipment:
+def judge(
+    frame: pd.DataFrame,
+    plants: pd.DataFrame,
+    rules: Sequence[GroupRule],
+    digests: Digests | None = None,
+    judgement: Judgement | None = None,
+) -> JudgedEquipment:
     """Check a frame from `records.equipment_frame` and classify what is acceptable.
 
     Args:
         frame: one row per record.
         plants: plant_code, plant_id.
         rules: of the equipment groups, in their order.
+        digests: of the records, and
+        judgement: what seals them; without either no row gets one.
     """
     context = frame.assign(
         plant_id=frame["plant_code"].map(plants.drop_duplicates("plant_code").set_index("plant_code")["plant_id"]).astype("Int64")
     )
     is_repeat, context["is_superseded"] = _duplicates(context)
     failures = failures_of("equipment", context)
+    is_alone = ~context["equipment_number"].duplicated(keep=False)
+    context["record_digest"] = sealed(digests, judgement, context["plant_id"], is_alone, failures)
     accepted = context.drop(index=refused_rows(failures))
     rows = accepted.loc[~is_repeat.loc[accepted.index]]
     groups = pd.Series(classify_all(rows["attributes"], rules), index=rows.index, dtype="str")

@@ -131,7 +131,7 @@ def _known_type(body_format: BodyFormat, name: str) -> str | None:
 
 
 def _names_its_entity(event_type: str, payload: Mapping[str, object]) -> bool:
-    if event_type not in _CANONICAL_TYPES:
+    if event_type not in _CANONICAL_TYPES or event_type == EventType.SYNC_REQUESTED:
         return True
     fields = EQUIPMENT_FIELDS if event_type in ABOUT_EQUIPMENT else (*WORK_ORDER_FIELDS, *EQUIPMENT_FIELDS)
     return any(text(payload.get(name)) for name in fields)

@@ -43,6 +43,7 @@ class EventType(StrEnum):
     ASSET_UPDATED = "asset_updated"
     ASSET_DELETED = "asset_deleted"
     METER_READING_RECORDED = "meter_reading_recorded"
+    SYNC_REQUESTED = "sync_requested"
 
 
 class HookStatus(StrEnum):

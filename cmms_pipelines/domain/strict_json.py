@@ -53,13 +53,7 @@ def read_json(raw: bytes, max_depth: int = MAX_DEPTH) -> Any:  # noqa: ANN401 - 
         raise RefusedBodyError("invalid_utf8", "The body is not UTF-8.", f"byte {error.start}") from error
     _refuse_depth(raw, max_depth)
     try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_float=_float,
-            parse_int=_int,
-            parse_constant=_constant,
-        )
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise RefusedBodyError("invalid_json", f"The body is not JSON: {error.msg}.", where) from error
@@ -118,6 +112,9 @@ def _refuse_long_number(text: str) -> None:
 
 def _constant(name: str) -> NoReturn:
     raise RefusedBodyError("not_a_number", f"{name} is not JSON.", name)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_int=_int, parse_constant=_constant)
 
 
 def _refuse_unstorable_text(value: object, where: str) -> None:

@@ -9,20 +9,21 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cmms_pipelines.domain.event_formats import NO_MAPPING, BodyFormat, EventMapping
 from cmms_pipelines.domain.events import MAX_EVENT_ID, CanonicalEvent, EventType, dedup_key
 from cmms_pipelines.domain.presets import PRESETS, preset_of
+from cmms_pipelines.domain.retry_policy import DEFAULT_RETRIES, RetryPolicy
+from cmms_pipelines.domain.scoped_syncs import SyncStart
 from cmms_pipelines.domain.senders.reading import text, value_at
 from cmms_pipelines.domain.signatures import SchemeName
+from cmms_pipelines.domain.source_api import POINTER, Fields, SourceApi, check_pointers
 from cmms_pipelines.domain.strict_json import RefusedBodyError, read_json
 
 UNSIGNED_WARNING = "unsigned: anybody who reaches the receiver can send as this system"
-_POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)+")
 _HEADER = re.compile(r"header:[a-z0-9-]{1,100}")
 _SECRET_HEADERS = re.compile(r"authorization|cookie|signature|sign-data|token|secret|key")
-_MAPPABLE = re.compile(r"[a-z][a-z_]{0,49}")
 
 
 class RateLimit(BaseModel):
@@ -36,13 +37,6 @@ class RateLimit(BaseModel):
 
 DEFAULT_RATE = RateLimit(per_s=500, burst=5000)
 DEFAULT_ADDRESS_RATE = RateLimit(per_s=250, burst=2500)
-
-
-def _as_tuple(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
-Pointers = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1, max_length=10)]
 
 
 class WebhookSource(BaseModel):
@@ -67,7 +61,7 @@ class WebhookSource(BaseModel):
     event_types: Annotated[dict[str, EventType], Field(max_length=200)] = Field(
         default_factory=dict, description="our event type by the system's name of an event, over those of the format"
     )
-    fields: Annotated[dict[str, Pointers], Field(max_length=100)] = Field(
+    fields: Fields = Field(
         default_factory=dict,
         description="JSON pointers into the body by payload field, the first that finds something counts; also `event_type`, "
         "`timestamp`, `event_id`",
@@ -87,6 +81,15 @@ class WebhookSource(BaseModel):
         default=None, description="events of this system; more are answered 429 with Retry-After"
     )
     address_rate_limit: RateLimit | None = Field(default=None, description="the same, of one address of this system")
+    retries: RetryPolicy = Field(default=DEFAULT_RETRIES, description="of its events that fail for a passing reason")
+    api: SourceApi | None = Field(
+        default=None, description="its own API, for events that hold a key only and for the sweep that looks for missed events"
+    )
+    starts_syncs: Annotated[dict[EventType, SyncStart], Field(max_length=20)] = Field(
+        default_factory=dict,
+        description="which of its events start a sync, by our event type",
+        examples=[{"asset_created": "equipment_of_plant", "sync_requested": "named_scope"}],
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -131,7 +134,7 @@ class WebhookSource(BaseModel):
     @field_validator("dedup_key")
     @classmethod
     def _is_dedup_key(cls, value: str) -> str:
-        if value in {"auto", "body"} or _POINTER.fullmatch(value):
+        if value in {"auto", "body"} or POINTER.fullmatch(value):
             return value
         if not _HEADER.fullmatch(value):
             raise ValueError("say 'auto', 'body', a JSON pointer such as '/delivery/id', or 'header:<name>' in lower case")
@@ -142,12 +145,7 @@ class WebhookSource(BaseModel):
     @field_validator("fields")
     @classmethod
     def _are_pointers(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        for name, pointers in value.items():
-            if not _MAPPABLE.fullmatch(name):
-                raise ValueError(f"{name!r} is no field of an event: lower-case letters and '_'")
-            for pointer in pointers:
-                if not _POINTER.fullmatch(pointer):
-                    raise ValueError(f"{pointer!r} (of {name}) is no JSON pointer: write it as '/asset/customId'")
+        check_pointers(value)
         return value
 
     @model_validator(mode="after")
@@ -156,6 +154,9 @@ class WebhookSource(BaseModel):
             raise ValueError("scheme 'unsigned' and allow_unsigned=true go together: say both or neither")
         if self.format is BodyFormat.MAPPED and "event_type" not in self.fields:
             raise ValueError("format 'mapped' needs fields.event_type: where the body names the event")
+        for event_type, start in self.starts_syncs.items():
+            if (event_type is EventType.SYNC_REQUESTED) != (start is SyncStart.NAMED_SCOPE):
+                raise ValueError("starts_syncs: sync_requested starts the named_scope, every other type equipment_of_plant")
         return self
 
     @property

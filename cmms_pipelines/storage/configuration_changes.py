@@ -27,6 +27,8 @@ from cmms_pipelines.storage.configurations import (
     read_source,
     write_configuration,
 )
+from cmms_pipelines.storage.source_changes import tell_receivers
+from cmms_pipelines.storage.source_tokens import remove_api_token
 from cmms_pipelines.storage.tables import audit_log, sync_configuration_versions, sync_configurations, webhook_secrets
 
 _SECRET_BYTES = 32
@@ -115,7 +117,9 @@ def update_source(
 
 
 def delete_source(connection: sa.Connection, system: str, *, expected_version: int, actor: str) -> StoredConfiguration:
-    """Delete a source with its history, and revoke its secrets; its events stay. The audit log keeps the last version.
+    """Delete a source with its history, revoke its secrets and forget its API token; its events stay.
+
+    The audit log keeps the last version.
 
     Raises:
         UnknownSourceError: there is none of this name.
@@ -124,8 +128,10 @@ def delete_source(connection: sa.Connection, system: str, *, expected_version: i
     before = _locked_at(connection, system, expected_version)
     table = webhook_secrets.c
     mine = sa.and_(table.cmms_system_id == system, table.revoked_at.is_(None))
+    remove_api_token(connection, system, actor=actor)
     revoked = connection.execute(sa.update(webhook_secrets).where(mine).values(revoked_at=sa.func.now())).rowcount
     connection.execute(sa.delete(sync_configurations).where(sync_configurations.c.id == before.id))
+    tell_receivers(connection)
     connection.execute(
         sa.insert(audit_log).values(
             actor=actor,
@@ -248,6 +254,7 @@ def _expire_others(connection: sa.Connection, system: str, at: dt.datetime, now:
         .returning(table.id)
     ).all()
     if changed:
+        tell_receivers(connection)
         connection.execute(
             sa.insert(audit_log),
             [

@@ -18,6 +18,7 @@ from cmms_pipelines.domain.signatures import SchemeName, key_of
 from cmms_pipelines.domain.webhook_source import WebhookSource
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage import secrets
+from cmms_pipelines.storage.source_changes import tell_receivers
 from cmms_pipelines.storage.tables import audit_log, sync_configuration_versions, sync_configurations
 
 WEBHOOK = "webhook"
@@ -81,6 +82,8 @@ def write_configuration(
         insert = sa.insert(sync_configurations).values(cmms_system_id=cmms_system_id, sync_type=sync_type, **values)
         identifier = connection.execute(insert.returning(table.id)).scalar_one()
     connection.execute(sa.insert(sync_configuration_versions).values(configuration_id=identifier, changed_by=actor, **values))
+    if sync_type == WEBHOOK:
+        tell_receivers(connection)
     connection.execute(
         sa.insert(audit_log).values(
             actor=actor,
@@ -105,7 +108,7 @@ def register_source(
 ) -> StoredConfiguration:
     """Make sure that a system is an active source of events with this configuration and, among others, this secret.
 
-    Doing it again changes nothing. A running sidecar knows the source a second later.
+    Doing it again changes nothing. A running receiver knows the source a moment later.
 
     Raises:
         PermanentError: the name or the secret does not fit, or a scheme that signs comes without a secret.

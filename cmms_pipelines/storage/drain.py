@@ -1,7 +1,8 @@
 """Drain the inbox: claim what is due, apply it, mark it, and stay until nothing has come for a while.
 
 What belongs here: the loop, its waiting and its report. What does not: claiming (`storage.inbox_claims`), applying
-(`storage.event_effects`), whose turn it is (`storage.drain_turns`), and that a run of Dagster does it (`defs.maintenance`).
+(`storage.applying`), fetching the rest of thin events (`storage.fetching`), whose turn it is (`storage.drain_turns`), and that a
+run of Dagster does it (`defs.maintenance`).
 """
 
 import time
@@ -13,11 +14,13 @@ import psycopg
 import sqlalchemy as sa
 
 from cmms_pipelines.domain.errors import TransientError
+from cmms_pipelines.storage.applying import apply_claimed
 from cmms_pipelines.storage.drain_turns import Turn
 from cmms_pipelines.storage.engine import make_engine
-from cmms_pipelines.storage.event_effects import apply_events
+from cmms_pipelines.storage.fetching import Fetcher, LateFetcher, divide
 from cmms_pipelines.storage.inbox import CHANNEL
 from cmms_pipelines.storage.inbox_claims import Verdict, claim, release_held, settle
+from cmms_pipelines.storage.known_sources import KnownSources
 
 WAIT_S = 1.0
 BLOCKED_WAIT_S = 0.02
@@ -37,6 +40,7 @@ class DrainReport:
     held: int = 0
     retried: int = 0
     dead: int = 0
+    fetching: int = 0
     released: int = 0
     batches: int = 0
     by_type: Counter[str] = field(default_factory=Counter)
@@ -51,8 +55,8 @@ class DrainReport:
         return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 1)
 
     def counts(self) -> dict[str, int]:
-        """Return the counts by name; claimed = applied + ignored + held + retried + dead."""
-        names = ("claimed", "applied", "ignored", "held", "retried", "dead", "released", "batches")
+        """Return the counts by name; claimed = applied + ignored + held + retried + dead + fetching."""
+        names = ("claimed", "applied", "ignored", "held", "retried", "dead", "fetching", "released", "batches")
         return {name: getattr(self, name) for name in names}
 
 
@@ -66,6 +70,7 @@ def drain(
     batch_size: int = 500,
     limit: int | None = None,
     is_beside: bool = False,
+    make_fetcher: Callable[[], Fetcher] | None = None,
     progress: Callable[[DrainReport], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
@@ -79,12 +84,15 @@ def drain(
     Args:
         address: libpq URL of the database.
         run_id: kept with each event that this drain settles.
+        make_fetcher: makes what gets the rest of events that hold a key only, when the first of them comes; without it they are
+            applied as they are.
         progress: told of the report after each batch that did something.
 
     Raises:
         TransientError: the database cannot be reached, or was lost; what was not committed is pending as before.
     """
     engine = make_engine(address, pool_size=1)
+    fetcher = LateFetcher(make_fetcher) if make_fetcher else None
     try:
         with psycopg.connect(address, autocommit=True, application_name="cmms-drain") as signals, engine.connect() as connection:
             signals.execute(f"LISTEN {CHANNEL}")
@@ -95,10 +103,12 @@ def drain(
                 return report
             connection.execute(sa.text(f"SET lock_timeout = '{_LOCK_TIMEOUT}'"))
             connection.commit()
-            loop = _Loop(connection, signals, report, run_id, batch_size, limit, progress, clock)
+            loop = _Loop(connection, signals, report, run_id, batch_size, limit, progress, clock, fetcher)
             loop.run(turn, idle_s, max_s, grace_s, should_stop)
             if turn is not None:
                 turn.give_up()
+            if fetcher is not None:
+                fetcher.finish()
             loop.work_off()
             return report
     except (psycopg.OperationalError, sa.exc.OperationalError) as error:
@@ -106,6 +116,8 @@ def drain(
             f"The database was lost while the inbox was drained: {str(error).strip().splitlines()[0]}"
         ) from error
     finally:
+        if fetcher is not None:
+            fetcher.close()
         engine.dispose()
 
 
@@ -119,6 +131,8 @@ class _Loop:
     limit: int | None
     progress: Callable[[DrainReport], None]
     clock: Callable[[], float]
+    fetcher: Fetcher | None
+    sources: KnownSources = field(default_factory=KnownSources)
 
     def run(self, turn: Turn | None, idle_s: float, max_s: float, grace_s: float, should_stop: Callable[[], bool]) -> None:
         started = busy_at = self.clock()
@@ -146,17 +160,17 @@ class _Loop:
                     is_leaving = True
             if not done:
                 idle_for = now - busy_at
-                if idle_for >= idle_s:
+                if idle_for >= idle_s and not (self.fetcher is not None and self.fetcher.is_busy()):
                     return self._end("nothing came")
                 longest = BLOCKED_WAIT_S if is_blocked and idle_for < WAIT_S else WAIT_S
-                self._wait(min(longest, idle_s - idle_for))
+                self._wait(min(longest, max(idle_s - idle_for, BLOCKED_WAIT_S)))
 
     def work_off(self) -> None:
         """Claim a last time: what was accepted before the place was free is still for this drain."""
-        while not self._is_full() and self._batch()[0] == self.batch_size:
+        while not self._is_full() and self._batch(is_last=True)[0] == self.batch_size:
             continue
 
-    def _batch(self) -> tuple[int, bool]:
+    def _batch(self, *, is_last: bool = False) -> tuple[int, bool]:
         """Claim, apply and mark in one transaction; return how many events that were, and whether others hold what is due."""
         size = self.batch_size if self.limit is None else min(self.batch_size, self.limit - self.report.claimed)
         if size <= 0:
@@ -165,8 +179,12 @@ class _Loop:
             claimed = claim(self.connection, size)
             if not claimed.events:
                 return 0, claimed.is_blocked
-            settlements = apply_events(self.connection, claimed.events)
+            sources = self.sources.read(self.connection)
+            ready, waiting, orders = divide(claimed.events, sources, self.fetcher, takes_orders=not is_last)
+            settlements = [*apply_claimed(self.connection, ready, sources), *waiting]
             latency = settle(self.connection, settlements, self.run_id)
+        if self.fetcher is not None:
+            self.fetcher.start(orders)
         verdicts = Counter(settled.verdict for settled in settlements)
         report = self.report
         report.claimed += len(settlements) - verdicts[Verdict.LEFT]
@@ -175,6 +193,7 @@ class _Loop:
         report.held += verdicts[Verdict.HELD]
         report.retried += verdicts[Verdict.RETRY]
         report.dead += verdicts[Verdict.DEAD]
+        report.fetching += verdicts[Verdict.FETCH]
         report.batches += 1
         report.by_type.update(settled.event.event_type for settled in settlements if settled.verdict is not Verdict.LEFT)
         report.latencies_ms.extend(latency.milliseconds[: max(0, _KEPT_LATENCIES - len(report.latencies_ms))])

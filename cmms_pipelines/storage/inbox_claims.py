@@ -22,19 +22,27 @@ _HOOKS = maintenance_event_hooks.fullname
 
 
 class Verdict(StrEnum):
-    """What became of a claimed event. `retry` and `left` leave it pending; `left` because one before it could not be applied."""
+    """What became of a claimed event.
+
+    `retry`, `fetch` and `left` leave it pending: `fetch` until the source's API has said the rest of it, `left` because one
+    before it could not be applied.
+    """
 
     APPLIED = "applied"
     IGNORED = "ignored"
     HELD = "held"
     RETRY = "retry"
     DEAD = "dead"
+    FETCH = "fetch"
     LEFT = "left"
 
 
 @dataclass(frozen=True)
 class ClaimedEvent:
-    """An event whose row and whose entity are locked until the transaction ends."""
+    """An event whose row and whose entity are locked until the transaction ends.
+
+    `payload` includes what the source's API said of a thin event, which then `is_fetched`.
+    """
 
     id: uuid.UUID
     sequence: int
@@ -45,6 +53,7 @@ class ClaimedEvent:
     occurred_at: datetime | None
     created_at: datetime
     retry_count: int
+    is_fetched: bool = False
 
     @property
     def stated_at(self) -> datetime:
@@ -54,13 +63,17 @@ class ClaimedEvent:
 
 @dataclass(frozen=True)
 class Settlement:
-    """An event and what became of it; `outcome` is kept with the event, `retry_in_s` counts for `retry` alone."""
+    """An event and what became of it; `outcome` is kept with the event.
+
+    `retry_in_s` counts for `retry` alone; `lease_s` for `fetch`: so long nobody else claims it.
+    """
 
     event: ClaimedEvent
     verdict: Verdict
     outcome: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
     retry_in_s: float = 0.0
+    lease_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +92,9 @@ class Latency:
 
 
 _DUE = sa.text(f"""
-    SELECT id, sequence, cmms_system_id, event_type, entity_key, event_payload, occurred_at, created_at, retry_count
+    SELECT id, sequence, cmms_system_id, event_type, entity_key,
+           CASE WHEN fetched_payload IS NULL THEN event_payload ELSE event_payload || fetched_payload END AS event_payload,
+           occurred_at, created_at, retry_count, fetched_at IS NOT NULL AS is_fetched
     FROM {_HOOKS} AS due
     WHERE processing_status = 'pending' AND next_attempt_at <= now()
       AND NOT EXISTS (  -- an earlier event of the entity that waits for its next attempt: order before speed
@@ -119,10 +134,11 @@ _SETTLE = sa.text(f"""
         error_message = done.error,
         retry_count = hooks.retry_count + CASE WHEN done.retry_in_s > 0 THEN 1 ELSE 0 END,
         retries_total = hooks.retries_total + CASE WHEN done.retry_in_s > 0 THEN 1 ELSE 0 END,
-        next_attempt_at = clock_timestamp() + make_interval(secs => done.retry_in_s),
+        next_attempt_at = clock_timestamp() + make_interval(secs => done.retry_in_s + done.lease_s),
         outcome = done.outcome,
         dagster_run_id = :run_id
-    FROM jsonb_to_recordset(CAST(:settled AS jsonb)) AS done (id uuid, status text, error text, retry_in_s float, outcome jsonb)
+    FROM jsonb_to_recordset(CAST(:settled AS jsonb))
+        AS done (id uuid, status text, error text, retry_in_s float, lease_s float, outcome jsonb)
     WHERE hooks.id = done.id
     RETURNING hooks.processing_status,
               extract(epoch FROM clock_timestamp() - coalesce(hooks.replayed_at, hooks.created_at)) * 1000 AS milliseconds
@@ -146,6 +162,7 @@ _STATUS = {
     Verdict.IGNORED: "ignored",
     Verdict.HELD: "held",
     Verdict.RETRY: "pending",
+    Verdict.FETCH: "pending",
     Verdict.DEAD: "dead_letter",
 }
 
@@ -164,7 +181,7 @@ def claim(connection: sa.Connection, size: int) -> Claim:
     found = [
         ClaimedEvent(
             row.id, row.sequence, row.cmms_system_id, row.event_type, row.entity_key, row.event_payload, row.occurred_at,
-            row.created_at, row.retry_count,
+            row.created_at, row.retry_count, row.is_fetched,
         )
         for row in rows
     ]  # fmt: skip
@@ -204,6 +221,7 @@ def settle(connection: sa.Connection, settlements: Sequence[Settlement], run_id:
             "status": _STATUS[settled.verdict],
             "error": settled.error,
             "retry_in_s": settled.retry_in_s,
+            "lease_s": settled.lease_s,
             "outcome": dict(settled.outcome),
         }
         for settled in settlements

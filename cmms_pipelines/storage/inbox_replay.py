@@ -3,20 +3,23 @@
 What belongs here: the way back to `pending` with its audit, and the trial. What does not: applying for good (`storage.drain`).
 """
 
+import dataclasses
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
 from cmms_pipelines.domain.errors import PermanentError
-from cmms_pipelines.storage.event_effects import apply_events
+from cmms_pipelines.storage.applying import apply_claimed
 from cmms_pipelines.storage.inbox import CHANNEL
 from cmms_pipelines.storage.inbox_changes import tell_changed
 from cmms_pipelines.storage.inbox_claims import ClaimedEvent, Verdict
+from cmms_pipelines.storage.inbox_reread import Reading, read_again, write_readings
 from cmms_pipelines.storage.inbox_search import EventFilter
+from cmms_pipelines.storage.known_sources import KnownSources
 from cmms_pipelines.storage.tables import audit_log, maintenance_event_hooks
 
 TRIED = 100
@@ -33,14 +36,17 @@ _AUDIT = sa.text(f"""
 _PUT_BACK = sa.text(f"""
     UPDATE {maintenance_event_hooks.fullname}
     SET processing_status = 'pending', retry_count = 0, next_attempt_at = clock_timestamp(), processed_at = NULL,
-        error_message = NULL, replays = replays + 1, replayed_at = clock_timestamp()
+        error_message = NULL, replays = replays + 1, replayed_at = clock_timestamp(), fetched_payload = NULL, fetched_at = NULL
     WHERE id = ANY(CAST(:ids AS uuid[]))
 """)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What applying an event again would do: verdict, changes field by field, and the error if there were one."""
+    """What applying an event again would do: verdict, changes field by field, and the error if there were one.
+
+    `reread` has what a new reading of its bytes would change about the event itself.
+    """
 
     id: uuid.UUID
     event_type: str
@@ -48,6 +54,7 @@ class Trial:
     verdict: str
     outcome: Mapping[str, Any]
     error: str | None
+    reread: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,8 +75,12 @@ def put_back(
     reason: str | None = None,
     run_id: str | None = None,
     limit: int | None = None,
+    reread: bool = False,
 ) -> list[uuid.UUID]:
     """Make events pending again and due at once; return their ids in order of arrival.
+
+    With `reread` their bytes are read first with their source's mapping as it is now; what is still not understood, or cannot be
+    read, is not put back.
 
     Without ids or statuses only dead letters are meant. The key that recognises duplicates stays with them and is not in the way;
     their retries start anew. A pending event is put back only where it waits for its next attempt, and one that a drain is
@@ -80,6 +91,10 @@ def put_back(
     """
     query = sa.select(_hooks.id).where(*_replayable(wanted)).order_by(_hooks.sequence).limit(limit)
     ids: list[uuid.UUID] = list(connection.scalars(query.with_for_update(skip_locked=True)))
+    if reread:
+        readings = read_again(connection, ids, KnownSources().read(connection))
+        write_readings(connection, readings, actor=actor, reason=reason)
+        ids = [one.id for one in readings if one.is_applicable]
     if ids:
         connection.execute(_AUDIT, {"actor": actor, "reason": reason, "run_id": run_id, "ids": ids})
         connection.execute(_PUT_BACK, {"ids": ids})
@@ -88,7 +103,9 @@ def put_back(
     return ids
 
 
-def dry_run(connection: sa.Connection, wanted: EventFilter, *, limit: int | None = None, tried: int = TRIED) -> DryRun:
+def dry_run(
+    connection: sa.Connection, wanted: EventFilter, *, limit: int | None = None, tried: int = TRIED, reread: bool = False
+) -> DryRun:
     """Return what `put_back` would take, and what applying the first `tried` of them would do; nothing is kept.
 
     The trial applies them, in order, in a savepoint that is rolled back; what they touch is locked for that long.
@@ -121,19 +138,42 @@ def dry_run(connection: sa.Connection, wanted: EventFilter, *, limit: int | None
         by_type[str(row[1])] += int(row[2])
     query = sa.select(*columns, _hooks.processing_status).where(*_replayable(wanted)).order_by(_hooks.sequence)
     rows = connection.execute(query.limit(tried if limit is None else min(tried, limit))).all()
+    sources = KnownSources().read(connection)
+    readings = {one.id: one for one in read_again(connection, [row.id for row in rows], sources)} if reread else {}
     claimed = [ClaimedEvent(*row[:-1]) for row in rows]
+    events = [_as_read(event, readings[event.id]) if reread else event for event in claimed]
     savepoint = connection.begin_nested()
     try:
         connection.execute(sa.text("SET LOCAL lock_timeout = '500ms'"))
-        settlements = {settled.event.id: settled for settled in apply_events(connection, claimed)}
+        applied = apply_claimed(connection, [event for event in events if event is not None], sources)
     finally:
         savepoint.rollback()
-    trials = [
-        Trial(row.id, row.event_type, row.processing_status, found.verdict.value, found.outcome, found.error)
-        for row in rows
-        if (found := settlements.get(row.id)) is not None and found.verdict is not Verdict.LEFT
-    ]
+    settlements = {settled.event.id: settled for settled in applied}
+    trials: list[Trial] = []
+    for row in rows:
+        reading, found = readings.get(row.id), settlements.get(row.id)
+        changes = dict(reading.changes) if reading else {}
+        if reading is not None and not reading.is_applicable:
+            trials.append(Trial(row.id, row.event_type, row.processing_status, "held", {}, reading.problem, changes))
+        elif found is not None and found.verdict is not Verdict.LEFT:
+            verdict = found.verdict.value
+            trials.append(
+                Trial(row.id, found.event.event_type, row.processing_status, verdict, found.outcome, found.error, changes)
+            )
     return DryRun(by_status.total(), by_status, by_type, trials)
+
+
+def _as_read(event: ClaimedEvent, reading: Reading) -> ClaimedEvent | None:
+    """Return a claimed event as its bytes are read now; None where it could not be applied."""
+    if reading.event is None or not reading.is_applicable:
+        return None
+    return dataclasses.replace(
+        event,
+        event_type=reading.event.event_type,
+        entity_key=reading.entity_key,
+        payload=reading.event.payload,
+        occurred_at=reading.event.occurred_at,
+    )
 
 
 def _replayable(wanted: EventFilter) -> list[sa.ColumnElement[bool]]:

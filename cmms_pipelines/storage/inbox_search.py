@@ -41,8 +41,18 @@ _LISTED = (
     _hooks.replayed_at,
     _latency_ms,
     _hooks.dagster_run_id,
+    _hooks.origin,
 )
-_WHOLE = (*_LISTED, _hooks.event_payload, _hooks.outcome, _hooks.headers, _hooks.dedup_key, _hooks.body_sha256)
+_WHOLE = (
+    *_LISTED,
+    _hooks.event_payload,
+    _hooks.fetched_payload,
+    _hooks.fetched_at,
+    _hooks.outcome,
+    _hooks.headers,
+    _hooks.dedup_key,
+    _hooks.body_sha256,
+)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.settings import Settings
+from cmms_pipelines.storage.source_changes import tell_receivers
 from cmms_pipelines.storage.tables import audit_log, webhook_secrets
 
 KEY_FILE = "secret.key"
@@ -71,6 +72,7 @@ def add_secret(
             id=identifier, cmms_system_id=cmms_system_id, ciphertext=ciphertext, expires_at=expires_at
         )
     )
+    tell_receivers(connection)
     after = {"secret_id": str(identifier), "expires_at": expires_at.isoformat() if expires_at else None}
     _audit(connection, "secret.added", actor, cmms_system_id, after)
     return identifier
@@ -105,6 +107,7 @@ def revoke(connection: sa.Connection, secret_id: uuid.UUID, actor: str, now: dt.
     ).scalar_one_or_none()
     if system is None:
         return False
+    tell_receivers(connection)
     _audit(connection, "secret.revoked", actor, system, {"secret_id": str(secret_id)})
     return True
 

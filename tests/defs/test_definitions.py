@@ -29,6 +29,7 @@ SCHEDULES = {
     "sync_plants_nightly": ("sync_plants", "50 23 * * *"),
     "sync_equipment_nightly": ("sync_equipment", "0 0 * * *"),
     "sync_running_times_daily": ("sync_running_times", "0 1 * * *"),
+    "sync_work_orders_nightly": ("sync_work_orders", "30 1 * * *"),
     "clean_up_logs_weekly": ("clean_up_logs", "0 4 * * 0"),
 }
 
@@ -107,8 +108,11 @@ def test_the_clean_up_is_tried_twice(defs: dg.Definitions) -> None:
         ("sync_plants", 600, 20),
         ("sync_equipment", 1800, 10),
         ("sync_running_times", 3600, 10),
+        ("sync_work_orders", 3600, 0),
         ("replay_rejections", 3600, 5),
         ("discard_rejections", 600, 5),
+        ("resolve_conflicts", 600, 5),
+        ("edit_record", 120, 5),
         ("emergency_stop", 120, 100),
         ("pause_syncs", 120, 100),
         ("resume_syncs", 120, 100),
@@ -270,6 +274,7 @@ def test_partitions_follow_the_active_plants_and_none_goes_while_a_run_is_in_fli
     [
         ("sync_equipment", "cmms__equipment", {"equipment", "full_refresh"}),
         ("sync_running_times", "cmms__equipment_running_times", {"plants", "equipment", "full_refresh"}),
+        ("sync_work_orders", "sync_changed_work_orders", {"first_day", "plants"}),
         ("replay_rejections", "replay", {"rules", "plants", "first_day", "dry_run"}),
         ("discard_rejections", "discard", {"ids", "reason", "by"}),
         ("pause_syncs", "pause", {"reason", "by"}),

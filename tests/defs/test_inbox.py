@@ -6,9 +6,9 @@ import dagster as dg
 import pytest
 
 from cmms_pipelines.defs.maintenance.definitions import build
-from cmms_pipelines.defs.maintenance.inbox import DEAD_LETTERS, OBSERVE_INBOX, OLDEST_PENDING_UNDER_LIMIT
+from cmms_pipelines.defs.maintenance.inbox import DEAD_LETTERS, NO_MISSED_EVENTS, OBSERVE_INBOX, OLDEST_PENDING_UNDER_LIMIT
 from cmms_pipelines.defs.maintenance.replay import REPLAY_EVENTS
-from cmms_pipelines.defs.resources import Warehouse
+from cmms_pipelines.defs.resources import SourceSystem, Warehouse
 from tests.conftest import Database
 from tests.storage.inbox_world import drain_now, inbox, query, send, work_order
 
@@ -16,8 +16,8 @@ OBSERVE = "inbox_and_dead_letters"
 
 
 def execute(database: Database, job: str, config: dict[str, Any]) -> dg.ExecuteInProcessResult:
-    resources = dg.Definitions(resources={"warehouse": Warehouse(database_url=database.url)})
-    definitions = dg.Definitions.merge(build(), resources)
+    resources = dg.Definitions(resources={"warehouse": Warehouse(database_url=database.url), "source_system": SourceSystem()})
+    definitions = dg.Definitions.merge(build("UTC"), resources)
     with dg.DagsterInstance.ephemeral() as instance:
         return definitions.resolve_job_def(job).execute_in_process(instance=instance, run_config=config, raise_on_error=False)
 
@@ -45,8 +45,8 @@ def test_an_observation_shows_counts_ages_and_previews_and_checks_what_waits(
     assert [record.data["processing_status"] for record in shown["newest_events"].records] == ["pending", "dead_letter"]
     assert found[DEAD_LETTERS]["dead_letters"] == 1
     assert [record.data["rule"] for record in found[DEAD_LETTERS]["causes"].records] == ["invalid_payload"]
-    [check] = result.get_asset_check_evaluations()
-    assert (check.check_name, check.passed) == (OLDEST_PENDING_UNDER_LIMIT, passes)
+    checks = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
+    assert checks == {OLDEST_PENDING_UNDER_LIMIT: passes, NO_MISSED_EVENTS: True}
 
 
 def test_the_replay_job_says_first_what_it_would_do_and_replays_when_told(database: Database) -> None:

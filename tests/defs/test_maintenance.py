@@ -16,7 +16,7 @@ from cmms_pipelines.defs.maintenance.decisions import STARTING_S, DrainRuns, dec
 from cmms_pipelines.defs.maintenance.definitions import build
 from cmms_pipelines.defs.maintenance.jobs import PROCESS_MAINTENANCE_EVENTS
 from cmms_pipelines.defs.maintenance.sensors import drain_runs, maintenance_inbox_sensor, watch_inbox
-from cmms_pipelines.defs.resources import Warehouse
+from cmms_pipelines.defs.resources import SourceSystem, Warehouse
 from cmms_pipelines.storage.drain import DrainReport, drain
 from cmms_pipelines.storage.drain_turns import DrainState
 from cmms_pipelines.storage.engine import with_driver
@@ -178,7 +178,7 @@ def test_a_watch_finds_its_way_back_after_its_connection_is_lost(database: Datab
 
 def test_the_definitions_load_without_what_a_run_of_events_does_not_need() -> None:
     code = (
-        "import sys, cmms_pipelines.defs.maintenance.definitions as d; d.build();"
+        "import sys, cmms_pipelines.defs.maintenance.definitions as d; d.build('UTC');"
         "print([name for name in ('pandas', 'pandera', 'dagster_dbt', 'httpx', 'pyarrow') if name in sys.modules])"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -186,10 +186,14 @@ def test_the_definitions_load_without_what_a_run_of_events_does_not_need() -> No
 
 
 def test_every_asset_of_the_domain_tells_its_story() -> None:
-    definitions = dg.Definitions.merge(build(), dg.Definitions(resources={"warehouse": Warehouse()}))
+    definitions = dg.Definitions.merge(
+        build("UTC"), dg.Definitions(resources={"warehouse": Warehouse(), "source_system": SourceSystem()})
+    )
     specs = {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
-    assert sorted(specs) == ["cmms/dead_letters", "cmms/maintenance_event_hooks", "cmms/work_orders"]
-    for spec in specs.values():
+    assert sorted(specs) == [
+        "cmms/dead_letters", "cmms/equipment", "cmms/maintenance_event_hooks", "cmms/sync_conflicts", "cmms/work_orders",
+    ]  # fmt: skip
+    for spec in (spec for name, spec in specs.items() if name != "cmms/equipment"):  # that one is only named here
         assert (spec.group_name, list(spec.owners)) == ("maintenance", ["team:maintenance-data"])
         assert spec.kinds
         assert {"dagster/column_schema", "dagster/table_name"} <= set(spec.metadata)
@@ -197,4 +201,7 @@ def test_every_asset_of_the_domain_tells_its_story() -> None:
 
 
 def _definitions(database: Database) -> dg.Definitions:
-    return dg.Definitions.merge(build(), dg.Definitions(resources={"warehouse": Warehouse(database_url=database.url)}))
+    return dg.Definitions.merge(
+        build("UTC"),
+        dg.Definitions(resources={"warehouse": Warehouse(database_url=database.url), "source_system": SourceSystem()}),
+    )

@@ -25,8 +25,6 @@ from tests.storage.test_rejections import refusal
 
 DAY = date(2013, 10, 28)
 
-pytestmark = pytest.mark.xdist_group("runs")
-
 
 def metadata_of(result: dg.ExecuteInProcessResult, node: str) -> dict[str, Any]:
     (event,) = [event for event in result.events_for_node(node) if event.event_type is dg.DagsterEventType.STEP_OUTPUT]

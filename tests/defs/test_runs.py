@@ -21,8 +21,6 @@ PLANTS, EQUIPMENT, HOURS = (dg.AssetKey(["cmms", name]) for name in ("plants", "
 DAYS = [date(2013, 10, 28), date(2013, 10, 29)]
 RANGE = {"dagster/asset_partition_range_start": DAYS[0].isoformat(), "dagster/asset_partition_range_end": DAYS[-1].isoformat()}
 
-pytestmark = pytest.mark.xdist_group("runs")  # one emulator for the file
-
 
 def shown(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str | None, dict[str, object]]:
     """The metadata of the newest materialization of each partition."""
@@ -120,6 +118,20 @@ def test_readings_that_were_waiting_are_applied_by_the_equipment_run(
     assert stored == len(flown.expected(DAYS[0]))
 
 
+def test_work_orders_of_the_external_api_are_told_on_the_page_of_their_asset(
+    defs: dg.Definitions, instance: dg.DagsterInstance, database: Database
+) -> None:
+    run(defs, instance, "sync_plants")
+    run(defs, instance, "sync_equipment", partition_key="B6JF")
+    config = {"ops": {"sync_changed_work_orders": {"config": {"plants": ["B6JF"], "first_day": "2026-03-01"}}}}
+    result = run(defs, instance, "sync_work_orders", run_config=config)
+    assert result.success
+    (log,) = sync_log.read_of_run(database.engine, result.run_id)
+    told = shown(instance, dg.AssetKey(["cmms", "work_orders"]))[None]
+    assert told["records_inserted"] == log["records_inserted"] > 0
+    assert (log["sync_type"], log["scope"]["from"], log["scope"]["plants"]) == ("work_orders", "2026-03-01", ["B6JF"])
+
+
 def test_a_plant_that_is_no_longer_active_loses_its_partition(
     defs: dg.Definitions, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +172,29 @@ def test_a_passing_failure_is_tried_again_and_a_permanent_one_is_not(error: Exce
     assert attempts(result) == tries
     (failed,) = [event for event in result.all_events if event.is_step_failure]
     assert failed.step_failure_data.user_failure_data.description == str(error)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("statement", "said", "tries"),
+    [("SELECT pg_terminate_backend(pg_backend_pid())", "terminating connection", 2), ("SELECT 1 / 0", "division by zero", 1)],
+)
+def test_a_database_that_fails_a_step_is_told_in_a_sentence_and_tried_again_where_that_can_help(
+    database: Database, statement: str, said: str, tries: int
+) -> None:
+    @dg.op(retry_policy=dg.RetryPolicy(max_retries=1))
+    def ask(context: dg.OpExecutionContext) -> None:
+        with operator_errors(context), database.engine.connect() as connection:
+            connection.execute(sa.text(statement))
+
+    @dg.job(executor_def=dg.in_process_executor)
+    def asking() -> None:
+        ask()
+
+    result = asking.execute_in_process(raise_on_error=False)
+    assert attempts(result) == tries
+    (failed,) = [event for event in result.all_events if event.is_step_failure]
+    description = str(failed.step_failure_data.user_failure_data.description)  # type: ignore[union-attr]
+    assert description.startswith(f"The database failed us: {said}")
 
 
 def test_the_log_of_a_killed_run_is_closed_by_the_next_run(
@@ -221,9 +256,11 @@ def test_the_weekly_clean_up_runs_and_says_what_it_removed(
     assert result.success
     (log,) = sync_log.read_of_run(database.engine, result.run_id)
     assert (log["sync_type"], log["status"]) == ("clean_up", "success")
-    nothing = dict.fromkeys(("api_calls", "sync_slices", "sync_rejections", "api_sync_logs"), 0)
-    nothing |= dict.fromkeys(("dagster_events", "dagster_runs", "dagster_compute_logs"), 0)
-    assert log["scope"] == {"keep_days": 90, "keep_runs_days": 30, "removed": nothing}
+    ours = ("api_calls", "sync_slices", "sync_rejections", "api_sync_logs", "api_tokens", "alerts", "alert_deliveries")
+    ours += ("delivery_counts", "hook_refusals")
+    nothing = dict.fromkeys((*ours, "dagster_events", "dagster_runs", "dagster_compute_logs"), 0)
+    ages = {"keep_days": 90, "keep_deliveries_days": 400, "keep_runs_days": 30}
+    assert log["scope"] == {**ages, "removed": nothing}
 
 
 @pytest.mark.parametrize(("hits_before", "tries"), [(False, 1), (True, 2)])

@@ -84,7 +84,7 @@ def test_a_poison_event_does_not_stop_the_others_of_its_batch(database: Database
     work_order(database.url, "1", type="created")
     work_order(database.url, "2", type="created", cost="a lot", status="exploded")
     work_order(database.url, "3", type="created", parts=["seal"] * 3, currency="EUR")
-    send(database.url, "equipment_failure", {"equipment_number": "N526JB"})
+    send(database.url, "shift_handed_over", {"equipment_number": "N526JB"})
     work_order(database.url, "2", title="the order's next event")
     report = drain_now(database.url)
     assert (report.applied, report.dead, report.held) == (3, 1, 1)

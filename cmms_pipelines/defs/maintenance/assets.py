@@ -10,6 +10,7 @@ from cmms_pipelines.storage import tables
 
 if TYPE_CHECKING:
     from cmms_pipelines.storage.drain import DrainReport
+    from cmms_pipelines.storage.fetching import Fetcher
     from cmms_pipelines.storage.inbox_peek import DeadLetters
 
 GROUP = "maintenance"
@@ -58,6 +59,7 @@ def work_orders(context: dg.AssetExecutionContext, config: DrainConfig, warehous
         idle_s=config.idle_s,
         max_s=config.max_s,
         batch_size=config.batch_size,
+        make_fetcher=lambda: _fetcher(warehouse, context.run.run_id),
     )
     context.log.info("Drained the inbox: %s; it ended because %s.", report.counts(), report.ended_because)
     return dg.MaterializeResult(
@@ -79,6 +81,14 @@ def drain_metadata(report: "DrainReport") -> dict[str, dg.MetadataValue]:
         "events_by_type": dg.MetadataValue.json(dict(report.by_type)),
         "ended_because": dg.MetadataValue.text(report.ended_because),
     }
+
+
+def _fetcher(warehouse: Warehouse, run_id: str) -> "Fetcher":
+    """Make what asks the sources' own APIs; most drains never need it."""
+    from cmms_pipelines.settings import read_settings  # noqa: PLC0415 - only where a thin event has come
+    from cmms_pipelines.sync.thin_events import ThinEventFetcher  # noqa: PLC0415
+
+    return ThinEventFetcher(warehouse.engine(), read_settings(), run_id)
 
 
 def _no_dead_letters(dead: "DeadLetters") -> dg.AssetCheckResult:

@@ -17,6 +17,7 @@ from cmms_pipelines.storage import tables
 
 DEAD_LETTERS = dg.AssetKey(["cmms", "dead_letters"])
 OLDEST_PENDING_UNDER_LIMIT = "oldest_pending_under_limit"
+NO_MISSED_EVENTS = "no_missed_events"
 OBSERVE_INBOX = "observe_inbox"
 PREVIEWED = 20
 _EVENT_COLUMNS = (
@@ -57,17 +58,24 @@ class InboxLimits(dg.Config):
             OLDEST_PENDING_UNDER_LIMIT,
             asset=INBOX,
             description="No event that could be applied has waited for longer than the limit (a minute, unless configured).",
-        )
+        ),
+        dg.AssetCheckSpec(
+            NO_MISSED_EVENTS,
+            asset=INBOX,
+            description="The newest sweep of each source found no change that no event had brought (`find_missed_events`).",
+        ),
     ],
 )
 def observe_inbox(config: InboxLimits, warehouse: Warehouse) -> Iterator[dg.ObserveResult]:
     from cmms_pipelines.storage.inbox_search import EventFilter, dead_letter_causes, find_events  # noqa: PLC0415 - only for runs
     from cmms_pipelines.storage.inbox_status import inbox_status  # noqa: PLC0415
+    from cmms_pipelines.storage.sweeps import newest_sweeps  # noqa: PLC0415
 
     with warehouse.engine().connect() as connection:
         status = inbox_status(connection)
         newest = find_events(connection, EventFilter(), limit=PREVIEWED)
         causes = dead_letter_causes(connection, EventFilter())
+        sweeps = newest_sweeps(connection)
     counts: Mapping[str, int] = status["counts"]
     due_s = status["oldest_due_age_s"]
     yield dg.ObserveResult(
@@ -86,7 +94,8 @@ def observe_inbox(config: InboxLimits, warehouse: Warehouse) -> Iterator[dg.Obse
                 check_name=OLDEST_PENDING_UNDER_LIMIT,
                 passed=due_s is None or float(due_s) <= config.oldest_due_s,
                 metadata={"oldest_due_s": _seconds(due_s), "limit_s": config.oldest_due_s, "drain": str(status["drain"])},
-            )
+            ),
+            _no_missed_events(sweeps),
         ],
     )
     yield dg.ObserveResult(
@@ -113,6 +122,26 @@ observe_inbox_quarter_hourly = dg.ScheduleDefinition(
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every quarter of an hour.",
 )
+
+
+def _no_missed_events(sweeps: Sequence[Mapping[str, Any]]) -> dg.AssetCheckResult:
+    missed = sum(int(one["missed"]) for one in sweeps)
+    failed = {str(one["cmms_system_id"]): str(one["error_message"]) for one in sweeps if one["status"] == "failed"}
+    examples = [{"source": one["cmms_system_id"], **example} for one in sweeps for example in one["examples"]][:PREVIEWED]
+    return dg.AssetCheckResult(
+        asset_key=INBOX,
+        check_name=NO_MISSED_EVENTS,
+        passed=not missed and not failed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=None if sweeps else "No source has been swept yet.",
+        metadata={
+            "missed": missed,
+            "sources": len(sweeps),
+            "newest_sweep_at": str(max((one["started_at"] for one in sweeps), default="")),
+            "failed": dg.MetadataValue.json(failed),
+            "examples": dg.MetadataValue.json(examples),
+        },
+    )
 
 
 def _seconds(value: object) -> float:

@@ -27,6 +27,7 @@ class ReplayEventsConfig(dg.Config):
     received_since: str = Field(default="", description="Events that came at this time (ISO 8601 with an offset) or later.")
     received_until: str = Field(default="", description="Events that came before this time.")
     limit: int = Field(default=10_000, description="At most so many, the oldest first.")
+    reread: bool = Field(default=False, description="Read their bytes first, with their source's mapping as it is now.")
     dry_run: bool = Field(default=True, description="Say what it would do, and change nothing: switch it off to replay.")
     reason: str = Field(default="", description="Why; it is kept in the audit log.")
     by: str = Field(default="Dagster UI", description="Who you are.")
@@ -71,11 +72,11 @@ def put_events_back(context: dg.OpExecutionContext, config: ReplayEventsConfig, 
         wanted = as_filter(config)
         if config.dry_run:
             with warehouse.engine().connect() as connection:
-                found = dry_run(connection, wanted, limit=config.limit)
+                found = dry_run(connection, wanted, limit=config.limit, reread=config.reread)
                 connection.rollback()
             records = [dg.TableRecord({**_row(trial)}) for trial in found.trials]
             schema = dg.TableSchema(
-                [dg.TableColumn(name, "text") for name in ("id", "type", "status", "verdict", "error", "changes")]
+                [dg.TableColumn(name, "text") for name in ("id", "type", "status", "verdict", "error", "changes", "reread")]
             )
             context.add_output_metadata(
                 {
@@ -96,6 +97,7 @@ def put_events_back(context: dg.OpExecutionContext, config: ReplayEventsConfig, 
                 reason=config.reason or None,
                 run_id=context.run.run_id,
                 limit=config.limit,
+                reread=config.reread,
             )
     context.add_output_metadata({"is_dry_run": False, "events": len(ids)})
     context.log.info("Put %d events back", len(ids))
@@ -111,6 +113,7 @@ def _row(trial: Any) -> dict[str, str]:  # noqa: ANN401 - a Trial, whose module 
         "verdict": trial.verdict,
         "error": trial.error or "",
         "changes": changes,
+        "reread": ", ".join(trial.reread),
     }
 
 

@@ -1,0 +1,50 @@
+"""Runs of the command line whose process was killed: closed by the next command, and no others."""
+
+import os
+import subprocess
+import sys
+
+import dagster as dg
+import psutil
+
+from cmms_pipelines.defs.orphans import close_orphans, process_tags
+
+
+@dg.op
+def rest() -> None:
+    """Nothing."""
+
+
+@dg.job
+def resting() -> None:
+    rest()
+
+
+def started(instance: dg.DagsterInstance, **changes: str) -> str:
+    """A run that says it runs, with some of this process's tags changed."""
+    tags = {**process_tags(), **{f"cmms/{name}": value for name, value in changes.items()}}
+    return instance.create_run_for_job(resting, tags=tags, status=dg.DagsterRunStatus.STARTED).run_id
+
+
+def process_that_is_gone() -> str:
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as process:
+        started_at = psutil.Process(process.pid).create_time()
+        process.kill()
+    return f"{process.pid} {started_at:.2f}"
+
+
+def test_only_runs_of_this_hosts_command_line_whose_process_is_gone_are_closed(instance: dg.DagsterInstance) -> None:
+    gone = process_that_is_gone()
+    runs = {
+        "killed": started(instance, process=gone),
+        "its number was used again": started(instance, process=f"{os.getpid()} 1000000000.00"),
+        "alive": started(instance),
+        "elsewhere": started(instance, process=gone, host="another-host"),
+        "of the services": started(instance, process=gone, started_by="daemon"),
+    }
+    closed = {run.run_id for run in close_orphans(instance)}
+    assert closed == {runs["killed"], runs["its number was used again"]}
+    status = {name: run.status for name, run_id in runs.items() if (run := instance.get_run_by_id(run_id))}
+    canceled = {name for name, found in status.items() if found is dg.DagsterRunStatus.CANCELED}
+    assert canceled == {"killed", "its number was used again"}
+    assert close_orphans(instance) == []
