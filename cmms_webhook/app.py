@@ -58,6 +58,7 @@ class Application(FastAPI):
         described = super().openapi()
         if is_new:
             describe_problems(described)
+            description.describe_payloads(described)
         return described
 
 
@@ -76,11 +77,13 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        sources.start()
         writer.start()
         ledger.start()
         yield
         await writer.stop()
         await ledger.stop()
+        await sources.stop()
 
     app = Application(
         title=description.TITLE, description=description.OVERVIEW, version=version("cmms-pipelines"), lifespan=lifespan

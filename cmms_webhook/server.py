@@ -5,6 +5,7 @@ What belongs here: uvicorn and signals. What does not: HTTP routes (`app`), migr
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -15,11 +16,11 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.logs import configure_logging
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage.engine import cmms_address, make_engine
 from cmms_pipelines.storage.secrets import secret_box
 from cmms_webhook.app import create_app
-from cmms_webhook.logs import configure_logging
 from cmms_webhook.management.status import ENDING
 from cmms_webhook.receive import Limits
 
@@ -142,7 +143,7 @@ def serve(settings: Settings, on_listening: Callable[[str], None] | None = None)
     Raises:
         PermanentError: the address is taken, or the environment is not usable.
     """
-    configure_logging()
+    configure_logging(settings.home, "webhook")
     engine = make_engine(cmms_address(settings), pool_size=4, max_overflow=2, hide_parameters=True)
     app = create_app(engine, secret_box(settings), limits=Limits(max_body_bytes=settings.webhook_max_body_bytes))
     with listen(settings.webhook_host, settings.webhook_port) as listener:
@@ -151,6 +152,8 @@ def serve(settings: Settings, on_listening: Callable[[str], None] | None = None)
         _log.info("webhook_receiver_listening", address=address)
         if on_listening:
             on_listening(address)
+        gc.collect()
+        gc.freeze()  # what was imported stays: looking through it again and again takes up to 100 ms each time
         _Server(server_config(app, settings.webhook_trusted_proxies)).run(sockets=[listener])
     engine.dispose()
     _log.info("webhook_receiver_stopped")

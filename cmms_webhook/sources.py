@@ -1,16 +1,19 @@
 """The sources that may send, as they are configured now.
 
-What belongs here: reading all of them at once and keeping them for a second. What does not: what a source may do (`receive`).
-All names are read together, so that an unknown one costs no query and no more time than a known one.
+What belongs here: reading all of them at once, keeping them for a second at most, and reading them again when a change is told.
+What does not: what a source may do (`receive`). All names are read together, so that an unknown one costs no query and no more
+time than a known one.
 """
 
 import asyncio
+import contextlib
 import datetime as dt
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import psycopg
 import sqlalchemy as sa
 import structlog
 from cryptography.fernet import MultiFernet
@@ -21,9 +24,12 @@ from cmms_pipelines.domain.signatures import SchemeName, key_of
 from cmms_pipelines.domain.webhook_source import WebhookSource
 from cmms_pipelines.storage.configurations import WEBHOOK, read_configurations, read_source
 from cmms_pipelines.storage.secrets import StoredSecret, active_secrets
+from cmms_pipelines.storage.source_changes import CHANNEL
 
 TIME_TO_LIVE_S = 1.0
+READ_AGAIN_AFTER_S = 0.6  # under traffic the next reading is there before the last one ends, and no request waits for it
 PATIENCE_S = 2.0
+LISTEN_AGAIN_S = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -66,14 +72,28 @@ class Source:
 
 
 class Sources:
-    """All active sources, at most a second old; while the database is away the last ones known stay in force."""
+    """All active sources, at most a second old; while the database is away the last ones known stay in force.
+
+    Between `start` and `stop` a change that the database tells of counts from the next request on.
+    """
 
     def __init__(self, engine: sa.Engine, box: MultiFernet, clock: Callable[[], dt.datetime]) -> None:
         self._engine, self._box, self._clock = engine, box, clock
         self._known: Mapping[str, Source] | None = None
-        self._fresh_until = 0.0
+        self._read_again_at = self._fresh_until = 0.0
         self._refresh: asyncio.Task[None] | None = None
-        self._refresh_started = 0.0
+        self._refresh_started = self._changed_at = 0.0
+        self._listener: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Listen for changes, in the running event loop."""
+        self._listener = asyncio.create_task(self._listen())
+
+    async def stop(self) -> None:
+        if self._listener is not None:
+            self._listener.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._listener
 
     async def find(self, name: str) -> Source | None:
         """Return the source of this name.
@@ -82,9 +102,9 @@ class Sources:
             TransientError: the sources have never been read, and cannot be read now.
         """
         now = asyncio.get_running_loop().time()
-        if self._known is None or now >= self._fresh_until:
-            if self._refresh is None:
-                self._refresh, self._refresh_started = asyncio.create_task(self._reload()), now
+        if now >= self._read_again_at and self._refresh is None:
+            self._refresh, self._refresh_started = asyncio.create_task(self._reload()), now
+        if self._refresh is not None and (self._known is None or now >= self._fresh_until):
             patience = self._refresh_started + PATIENCE_S - now
             if patience > 0:
                 await asyncio.wait({self._refresh}, timeout=patience)
@@ -96,7 +116,29 @@ class Sources:
         """Return what is wrong with sources that are configured but cannot be served."""
         return sorted({source.fault for source in (self._known or {}).values() if source.fault})
 
+    async def _listen(self) -> None:
+        address = self._engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        while True:
+            try:
+                connection = await psycopg.AsyncConnection.connect(
+                    address, autocommit=True, connect_timeout=5, application_name="cmms-sources"
+                )
+                async with connection:
+                    await connection.execute(f"LISTEN {CHANNEL}".encode())
+                    self._expire()
+                    async for _ in connection.notifies():
+                        self._expire()
+            except psycopg.OperationalError as error:
+                _log.warning("changes_of_sources_are_not_told", error=type(error).__name__)
+                await asyncio.sleep(LISTEN_AGAIN_S)
+
+    def _expire(self) -> None:
+        self._changed_at = asyncio.get_running_loop().time()
+        self._read_again_at = self._fresh_until = 0.0
+
     async def _reload(self) -> None:
+        loop = asyncio.get_running_loop()
+        read_at = loop.time()
         try:
             known = await asyncio.to_thread(read_sources, self._engine, self._box, self._clock())
             before = self._known or {}
@@ -108,8 +150,11 @@ class Sources:
             self._known = known
         except sa.exc.SQLAlchemyError as error:
             _log.error("sources_not_read", error=type(error).__name__)
+            read_at = loop.time()  # not again for a second
         finally:
-            self._fresh_until = asyncio.get_running_loop().time() + TIME_TO_LIVE_S
+            is_current = self._changed_at <= read_at
+            self._read_again_at = read_at + READ_AGAIN_AFTER_S if is_current else 0.0
+            self._fresh_until = read_at + TIME_TO_LIVE_S if is_current else 0.0
             self._refresh = None
 
 

@@ -3,11 +3,11 @@
     python bench/receiving/load.py < PLAN    (JSON: see `Plan`; prints one line of JSON)
 
 Two ways. *Closed*: each of `connections` sends its next event when the one before is answered; what comes out is throughput, and
-latency at that many connections. *Open*: events leave at fixed times whether or not the ones before are answered, and an
+latency at that many connections. *Open*: events leave at their times whether or not the ones before are answered, and an
 event's latency runs from the time when it was due: waiting for a free connection counts, so nothing is hidden.
 
-The generator must cost far less than the server: it builds every request beforehand, and reads of an answer only the
-status and the length.
+The generator must cost far less than the server: it builds and signs every request beforehand, and reads of an answer only the
+status and the length. What it reaches against a server that does nothing is measured too (`receiving.bare`).
 """
 
 import asyncio
@@ -33,7 +33,10 @@ LENGTH = b"content-length: "
 
 @dataclass(frozen=True)
 class Plan:
-    """What to send: `per_s` = 0 is a closed loop for `seconds`, anything else an open one."""
+    """What to send: `per_s` and `due_s` (seconds from the start) make an open loop, without them it is a closed one.
+
+    Events are the `bodies` that are given, or orders made here; the closed loop ends after `seconds`.
+    """
 
     host: str
     port: int
@@ -43,19 +46,39 @@ class Plan:
     seconds: float
     connections: int = 100
     per_s: float = 0
+    due_s: list[float] | None = None
+    bodies: list[str] | None = None
     prepared: int = 50_000
+
+    def times(self) -> list[float]:
+        """Return when events are due, in seconds from the start; nothing for a closed loop."""
+        if self.due_s is not None:
+            return self.due_s
+        return [number / self.per_s for number in range(round(self.per_s * self.seconds))] if self.per_s else []
 
 
 def requests(plan: Plan) -> list[bytes]:
     """Return the bytes of all requests, each event another one."""
     now = dt.datetime.now(dt.UTC)
     key = key_of(SchemeName.HMAC_HEX, plan.secret)
-    count = round(plan.per_s * plan.seconds) if plan.per_s else plan.prepared
+    bodies = (
+        [body.encode() for body in plan.bodies] if plan.bodies else orders(plan.label, len(plan.times()) or plan.prepared, now)
+    )
+    result = []
+    for body in bodies:
+        headers = {"host": plan.host, "content-type": "application/json", "user-agent": "bench/1"}
+        headers |= sign(SchemeName.HMAC_HEX, key, body, now) | {"content-length": str(len(body))}
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        result.append(f"POST {plan.path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+    return result
+
+
+def orders(label: str, count: int, now: dt.datetime) -> list[bytes]:
+    """Return events that each create a work order of their own."""
     result = []
     for number in range(count):
-        order = f"{plan.label}-{number}"
         payload = {
-            "work_order_number": order,
+            "work_order_number": f"{label}-{number}",
             "title": "Replace filter",
             "description": "The pressure difference of the return filter is above 2.5 bar.",
             "status": "open",
@@ -68,11 +91,7 @@ def requests(plan: Plan) -> list[bytes]:
             "timestamp": now.isoformat(),
             "payload": payload,
         }
-        body = orjson.dumps(event)
-        headers = {"host": plan.host, "content-type": "application/json", "user-agent": "bench/1"}
-        headers |= sign(SchemeName.HMAC_HEX, key, body, now) | {"content-length": str(len(body))}
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        result.append(f"POST {plan.path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        result.append(orjson.dumps(event))
     return result
 
 
@@ -111,7 +130,7 @@ class Load:
     """The requests, the connections, and what came back."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+        self.plan, self.times = plan, plan.times()
         self.waiting = deque(requests(plan))
         self.free: list[Connection] = []
         self.due: deque[float] = deque()
@@ -127,7 +146,7 @@ class Load:
         gc.disable()
         used_before, started = _cpu_s(), time.perf_counter()
         self.ends_at = started + self.plan.seconds
-        await (self._open(started) if self.plan.per_s else self._closed())
+        await (self._open(started) if self.times else self._closed())
         took = time.perf_counter() - started
         self.is_over = True
         return {
@@ -145,7 +164,7 @@ class Load:
         self.latencies.append(now - connection.since)
         self.statuses[status.decode()] += 1
         self.under_way -= 1
-        if self.plan.per_s:
+        if self.times:
             self.free.append(connection)
             self._send_due()
         elif now < self.ends_at and self.waiting:
@@ -165,8 +184,8 @@ class Load:
         await self._settle()
 
     async def _open(self, started: float) -> None:
-        for number in range(len(self.waiting)):
-            due = started + number / self.plan.per_s
+        for offset in self.times:
+            due = started + offset
             if (wait := due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
             self.due.append(due)
@@ -174,7 +193,7 @@ class Load:
         await self._settle()
 
     async def _settle(self) -> None:
-        while self.under_way and time.perf_counter() < self.ends_at + 30 and not self.lost:
+        while (self.under_way or self.due) and time.perf_counter() < self.ends_at + 30 and not self.lost:
             await asyncio.sleep(0.005)
 
 

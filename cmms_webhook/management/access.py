@@ -111,7 +111,7 @@ def guarded_route(gate: Gate) -> type[APIRoute]:
     class GuardedRoute(APIRoute):
         def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
             self.needed = Role((options.get("openapi_extra") or {})[_ROLE])
-            if {"POST", "PUT"} & set(options.get("methods") or ()):
+            if {"POST", "PUT", "PATCH"} & set(options.get("methods") or ()):
                 options["responses"] = {**problems.responses(s400=_BROKEN, s413=_TOO_LARGE), **options["responses"]}
             told = options.get("description") or (endpoint.__doc__ or "").strip()
             options["description"] = f"{told}\n\nNeeds a token of role `{self.needed}`."
@@ -158,6 +158,9 @@ def _refusal(error: Exception, path: str) -> problems.RefusedError:
         return problems.unavailable(str(error))
     if isinstance(error, CmmsError):
         return problems.unusable(str(error))
+    if isinstance(error, sa.exc.DataError):  # NUL in a text, a number beyond its type: what no table can hold
+        _log.warning("management_request_unstorable", path=path, error=type(error.orig).__name__)
+        return problems.unusable("The request holds a value that the database cannot hold, such as a NUL character.")
     if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.TimeoutError):
         _log.error("management_database_failed", path=path, error=type(error).__name__)
         return problems.unavailable()

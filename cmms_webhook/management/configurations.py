@@ -74,7 +74,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
         if_match: IfMatch = None,
     ) -> schemas.Configuration:
         """The whole configuration is replaced. The receiver follows a second later."""
-        expected = _version(if_match)
+        expected = version_of(if_match)
         with refusals(), state.writing() as connection:
             stored = changes.update_source(
                 connection,
@@ -94,7 +94,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     )
     def delete(cmms_system_id: System, who: Caller, if_match: IfMatch = None) -> None:
         """Its secrets are revoked and its history goes; its events stay, and the audit log keeps its last version."""
-        expected = _version(if_match)
+        expected = version_of(if_match)
         with refusals(), state.writing() as connection:
             changes.delete_source(connection, cmms_system_id, expected_version=expected, actor=who.actor)
 
@@ -114,7 +114,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
         cmms_system_id: System, wanted: schemas.Rollback, response: Response, who: Caller, if_match: IfMatch = None
     ) -> schemas.Configuration:
         """Its content becomes a new version; secrets are not part of it."""
-        expected = _version(if_match)
+        expected = version_of(if_match)
         with refusals(), state.writing() as connection:
             stored = changes.rollback(connection, cmms_system_id, wanted.to_version, expected_version=expected, actor=who.actor)
         return _tagged(stored, response)
@@ -163,7 +163,8 @@ def _warnings(stored: StoredConfiguration) -> list[str]:
         return [str(error)]
 
 
-def _version(if_match: str | None) -> int:
+def version_of(if_match: str | None) -> int:
+    """Return the version that If-Match names, or answer that it has to."""
     if if_match is None:
         raise problems.version_required()
     text = if_match.strip().removeprefix("W/").strip('"')

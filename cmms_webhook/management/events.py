@@ -3,8 +3,6 @@
 What belongs here: filters, cursors and requests to storage. What does not: applying events, which runs of Dagster do.
 """
 
-import base64
-import binascii
 from dataclasses import asdict
 from typing import Annotated
 from uuid import UUID
@@ -20,6 +18,7 @@ from cmms_pipelines.storage.inbox_search import EventFilter
 from cmms_webhook.management import problems, schemas
 from cmms_webhook.management.access import needs
 from cmms_webhook.management.configurations import Caller
+from cmms_webhook.management.cursors import cursor_of, position_of
 from cmms_webhook.management.state import ManagementState
 
 SHOWN_IDS = 1_000
@@ -53,11 +52,11 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     ) -> schemas.EventPage:
         """The newest first. Events that come while you page are not mixed in: a page begins where the one before ended."""
         chosen = EventFilter(**{**asdict(wanted), "statuses": [one.value for one in status]})
-        before = _sequence(cursor) if cursor else None
+        before = position_of(cursor)
         with state.reading() as connection:
             found = inbox_search.find_events(connection, chosen, before=before, limit=limit + 1)
         page = found[:limit]
-        more = _cursor(page[-1]["sequence"]) if len(found) > limit else None
+        more = cursor_of(page[-1]["sequence"]) if len(found) > limit else None
         return schemas.EventPage(events=[schemas.EventSummary(**row) for row in page], next_cursor=more)
 
     @router.get("/dead-letters", summary="Dead letters by cause", **needs(Role.VIEWER))
@@ -77,6 +76,8 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
         """They are applied once more by the next run, in order per entity; what they say already changes nothing.
 
         With `dry_run` nothing changes: the first 100 are applied on trial and taken back, and the answer says what they would do.
+        With `reread` their original bytes are read first, with their source's mapping as it is now: that is how held events are
+        applied once a mapping or a handler for them exists. What is still not understood stays held.
         """
         chosen = EventFilter(
             ids=wanted.ids,
@@ -87,7 +88,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
             received_since=wanted.received_since,
             received_until=wanted.received_until,
         )
-        return _replayed(state, chosen, who.actor, wanted.limit, wanted.reason, is_dry=wanted.dry_run)
+        return _replayed(state, chosen, who.actor, wanted.limit, wanted.reason, is_dry=wanted.dry_run, reread=wanted.reread)
 
     @router.get("/{event_id}", summary="Read an event", **needs(Role.VIEWER, s404=_UNKNOWN))
     def read(event_id: UUID) -> schemas.Event:
@@ -118,14 +119,14 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
 
 
 def _replayed(
-    state: ManagementState, chosen: EventFilter, actor: str, limit: int, reason: str | None, *, is_dry: bool
+    state: ManagementState, chosen: EventFilter, actor: str, limit: int, reason: str | None, *, is_dry: bool, reread: bool = False
 ) -> schemas.ReplayReport:
     if not is_dry:
         with state.writing() as connection:
-            ids = inbox_replay.put_back(connection, chosen, actor=actor, reason=reason, limit=limit)
+            ids = inbox_replay.put_back(connection, chosen, actor=actor, reason=reason, limit=limit, reread=reread)
         return schemas.ReplayReport(is_dry_run=False, events=len(ids), ids=ids[:SHOWN_IDS])
     with state.reading() as connection:
-        found = inbox_replay.dry_run(connection, chosen, limit=limit)
+        found = inbox_replay.dry_run(connection, chosen, limit=limit, reread=reread)
         connection.rollback()
     return schemas.ReplayReport(
         is_dry_run=True,
@@ -135,18 +136,3 @@ def _replayed(
         by_type=dict(found.by_type),
         trials=[schemas.ReplayTrial.model_validate(asdict(trial)) for trial in found.trials],
     )
-
-
-def _cursor(sequence: int) -> str:
-    return base64.urlsafe_b64encode(f"before:{sequence}".encode()).decode("ascii").rstrip("=")
-
-
-def _sequence(cursor: str) -> int:
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
-        raise problems.unusable("The cursor is none that a page has given.") from error
-    kind, _, number = text.partition(":")
-    if kind != "before" or not number.isascii() or not number.isdigit() or len(number) > 18:
-        raise problems.unusable("The cursor is none that a page has given.")
-    return int(number)

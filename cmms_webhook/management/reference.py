@@ -15,10 +15,13 @@ from cryptography.fernet import Fernet, MultiFernet
 from cmms_webhook.app import create_app
 
 BEGIN, END = "<!-- reference: begin -->", "<!-- reference: end -->"
-_VERBS = ("get", "post", "put", "delete")
+_VERBS = ("get", "post", "put", "patch", "delete")
 _TITLES = {
     "status": "Status, analytics and the live stream",
     "events": "Events",
+    "records": "Work orders and equipment",
+    "conflicts": "Conflicts",
+    "alerts": "Alerts",
     "configurations": "Configurations",
     "secrets": "Secrets",
     "health": "Health",

@@ -10,7 +10,17 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Security
 from fastapi.security import HTTPBearer
 
-from cmms_webhook.management import configurations, events, problems, source_secrets, status, trials
+from cmms_webhook.management import (
+    alerts,
+    configurations,
+    conflicts,
+    events,
+    problems,
+    records,
+    source_secrets,
+    status,
+    trials,
+)
 from cmms_webhook.management.access import guarded_route
 from cmms_webhook.management.state import ManagementState
 
@@ -30,7 +40,8 @@ def create_router(state: ManagementState) -> APIRouter:
     route_class = guarded_route(state.gate)
     # the gate admits; this tells the description so
     router = APIRouter(prefix=PREFIX, lifespan=lifespan, dependencies=[Security(_bearer)], route_class=route_class)
-    for part in (status, events, configurations, source_secrets, trials):  # /events/stream comes before /events/{event_id}
+    # /events/stream comes before /events/{event_id}
+    for part in (status, events, configurations, source_secrets, trials, alerts, records, conflicts):
         router.include_router(part.create_router(state, route_class))
     return router
 

@@ -173,12 +173,15 @@ class EventSummary(BaseModel):
     replayed_at: dt.datetime | None
     latency_ms: float | None = Field(description="from acceptance, or the last replay, until applied")
     dagster_run_id: str | None
+    origin: Literal["webhook", "sweep"] = Field(description="sweep: no webhook had brought it")
 
 
 class Event(EventSummary):
     """An event of the inbox, whole but for its signature and raw bytes."""
 
     event_payload: dict[str, Any]
+    fetched_payload: dict[str, Any] | None = Field(description="what the source's API said of a thin event")
+    fetched_at: dt.datetime | None
     outcome: dict[str, Any] | None = Field(description="what applying it did, field by field")
     headers: dict[str, Any]
     dedup_key: str
@@ -223,6 +226,7 @@ class ReplayRequest(_Input):
     received_since: AwareDatetime | None = None
     received_until: AwareDatetime | None = Field(default=None, description="not included")
     limit: Annotated[int, Field(ge=1, le=100_000)] = Field(default=10_000, description="at most so many, the oldest first")
+    reread: bool = Field(default=False, description="read their bytes first, with their source's mapping as it is now")
     dry_run: bool = Field(default=False, description="show what it would do, and change nothing")
     reason: Annotated[str, Field(max_length=500)] | None = Field(default=None, description="for the audit log")
 
@@ -242,6 +246,7 @@ class ReplayTrial(BaseModel):
     verdict: Literal["applied", "ignored", "held", "retry", "dead"]
     outcome: dict[str, Any]
     error: str | None
+    reread: dict[str, Any] = Field(description="with `reread`: what a new reading would change, before and after")
 
 
 class ReplayReport(BaseModel):
@@ -309,6 +314,74 @@ class Status(BaseModel):
     syncs: Syncs
 
 
+SyncRequestStatus = Literal["waiting", "requested", "running", "success", "failed", "cancelled"]
+
+
+class SyncRequest(BaseModel):
+    """A sync that an event has asked for."""
+
+    id: int
+    cmms_system_id: str
+    hook_id: uuid.UUID | None = Field(description="the event")
+    sync_type: Literal["equipment", "running_times"]
+    scope: dict[str, Any] = Field(description="plants, machines and days; empty lists mean all")
+    status: SyncRequestStatus
+    lead_id: int | None = Field(description="the request whose run serves this one too")
+    dagster_run_id: str | None
+    error_message: str | None
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    ended_at: dt.datetime | None
+
+
+class SyncRequests(BaseModel):
+    """A page of requests, the newest first."""
+
+    requests: list[SyncRequest]
+    next_before: int | None = Field(description="`before` of the next page; null on the last one")
+
+
+class Sweep(BaseModel):
+    """One round of asking a source what changed; entities = known + waiting + missed + refused."""
+
+    id: int
+    cmms_system_id: str
+    status: Literal["running", "success", "failed"]
+    changed_since: dt.datetime
+    changed_until: dt.datetime
+    entities: int = Field(description="that the source named as changed")
+    known: int = Field(description="that events had brought")
+    waiting: int = Field(description="whose events are in the inbox, not applied yet")
+    missed: int = Field(description="put into the inbox by this sweep")
+    refused: int = Field(description="that could not be read")
+    examples: list[dict[str, Any]]
+    error_message: str | None
+    dagster_run_id: str | None
+    started_at: dt.datetime
+    ended_at: dt.datetime | None
+
+
+class Sweeps(BaseModel):
+    """A page of sweeps, the newest first."""
+
+    sweeps: list[Sweep]
+    next_before: int | None = Field(description="`before` of the next page; null on the last one")
+
+
+class ApiToken(BaseModel):
+    """What is known of the token for a source's API; never the token."""
+
+    is_set: bool
+    changed_by: str | None = None
+    changed_at: dt.datetime | None = None
+
+
+class NewApiToken(_Input):
+    """The token for a source's API, sent as `api.auth` says; `user:password` for `basic`."""
+
+    token: Annotated[SecretStr, Field(min_length=1, max_length=8_192)]
+
+
 class EventAnalytics(BaseModel):
     """Figures of one source, type and stretch of time; latencies in milliseconds, from acceptance until applied."""
 
@@ -325,6 +398,10 @@ class EventAnalytics(BaseModel):
     dead_letters: int
     retried: int = Field(description="events with at least one failed attempt")
     retried_successfully: int
+    retries_exhausted: int = Field(description="dead letters whose retries were used up")
+    retry_success: float | None = Field(description="share of the retried events that were applied in the end; poison apart")
+    poison: int = Field(description="dead letters that no retry can help")
+    found_by_sweep: int = Field(description="events that no webhook had brought")
     retries: int = Field(description="failed attempts")
     replays: int
     latency_p50_ms: float | None

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 
 from cmms_pipelines.domain.roles import Role
 from cmms_pipelines.storage import configuration_changes as changes
+from cmms_pipelines.storage import source_tokens
 from cmms_webhook.management import problems, schemas
 from cmms_webhook.management.access import needs
 from cmms_webhook.management.configurations import Caller, System, found_source, refusals
@@ -69,5 +70,42 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
             is_revoked = changes.revoke_secret(connection, cmms_system_id, secret_id, actor=who.actor, now=state.clock())
         if not is_revoked:
             raise problems.not_found("secret in force")
+
+    @router.get(
+        "/{cmms_system_id}/api-token",
+        summary="Whether the token for a source's API is set",
+        **needs(Role.OPERATOR, s404=_UNKNOWN),
+    )
+    def read_api_token(cmms_system_id: System) -> schemas.ApiToken:
+        """Who set it and when; never the token."""
+        with state.reading() as connection:
+            found_source(connection, cmms_system_id)
+            found = source_tokens.api_token_info(connection, cmms_system_id)
+        return schemas.ApiToken(is_set=True, **asdict(found)) if found else schemas.ApiToken(is_set=False)
+
+    @router.put(
+        "/{cmms_system_id}/api-token",
+        status_code=204,
+        summary="Set the token for a source's API",
+        **needs(Role.ADMIN, s404=_UNKNOWN, s422="The token does not fit."),
+    )
+    def set_api_token(cmms_system_id: System, wanted: schemas.NewApiToken, who: Caller) -> None:
+        """In the place of the one before. It is encrypted at rest, and never shown again."""
+        with state.writing() as connection:
+            found_source(connection, cmms_system_id)
+            source_tokens.set_api_token(connection, state.box, cmms_system_id, wanted.token, actor=who.actor)
+
+    @router.delete(
+        "/{cmms_system_id}/api-token",
+        status_code=204,
+        summary="Remove the token for a source's API",
+        **needs(Role.ADMIN, s404=_UNKNOWN),
+    )
+    def remove_api_token(cmms_system_id: System, who: Caller) -> None:
+        """Events that need the API are dead letters from then on."""
+        with state.writing() as connection:
+            is_removed = source_tokens.remove_api_token(connection, cmms_system_id, actor=who.actor)
+        if not is_removed:
+            raise problems.not_found("API token")
 
     return router

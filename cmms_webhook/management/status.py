@@ -16,6 +16,8 @@ from starlette.responses import StreamingResponse
 from cmms_pipelines.domain.roles import Role
 from cmms_pipelines.storage.event_analytics import AnalyticsFilter, Bucket, analyse_events, analyse_refusals
 from cmms_pipelines.storage.inbox_status import inbox_status, sync_status
+from cmms_pipelines.storage.sweeps import find_sweeps
+from cmms_pipelines.storage.sync_requests import list_requests
 from cmms_webhook.management import problems, schemas
 from cmms_webhook.management.access import bearer_of, needs
 from cmms_webhook.management.hub import Subscription, as_message
@@ -46,6 +48,31 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
         with state.reading() as connection:
             found = {"inbox": inbox_status(connection), "syncs": sync_status(connection)}
         return schemas.Status.model_validate({"at": state.clock(), **found})
+
+    @router.get(
+        "/sync/requests", summary="Syncs that events have asked for", **needs(Role.VIEWER, s422="The filter does not fit.")
+    )
+    def requests(
+        status: Annotated[list[schemas.SyncRequestStatus], Query(description="in these states")] = [],  # noqa: B006 - FastAPI copies it
+        before: Annotated[int | None, Query(ge=1, le=2**62, description="`next_before` of the page before")] = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    ) -> schemas.SyncRequests:
+        """The newest first, each with the run that serves it and how that stands; requests of one scope share a run."""
+        with state.reading() as connection:
+            found = list_requests(connection, statuses=status, before=before, limit=limit + 1)
+        more = found[limit - 1]["id"] if len(found) > limit else None
+        return schemas.SyncRequests.model_validate({"requests": found[:limit], "next_before": more})
+
+    @router.get("/sync/sweeps", summary="Sweeps for missed events", **needs(Role.VIEWER, s422="The page does not fit."))
+    def sweeps(
+        before: Annotated[int | None, Query(ge=1, le=2**62, description="`next_before` of the page before")] = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    ) -> schemas.Sweeps:
+        """The newest first: what a source's API named as changed, what events had brought of it, and what they had missed."""
+        with state.reading() as connection:
+            found = find_sweeps(connection, before=before, limit=limit + 1)
+        more = found[limit - 1]["id"] if len(found) > limit else None
+        return schemas.Sweeps.model_validate({"sweeps": found[:limit], "next_before": more})
 
     @router.get("/analytics", summary="Figures over time", **needs(Role.VIEWER, s422="The stretch of time does not fit."))
     def analytics(wanted: Annotated[AnalyticsFilter, Depends(_analytics_filter(state))]) -> schemas.Analytics:

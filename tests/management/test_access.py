@@ -51,8 +51,12 @@ def test_whoever_reads_needs_a_viewer_whoever_changes_sources_an_admin(shared_ap
     needed = {(verb, path): operation["x-required-role"] for verb, path, operation in operations(shared_api)}
     assert needed["GET", "/events/{event_id}"] == needed["GET", "/sync/status"] == needed["GET", "/analytics"] == "viewer"
     assert needed["POST", "/events/replay"] == needed["POST", "/configurations/{cmms_system_id}/test"] == "operator"
+    assert {needed["PATCH", path] for path in ("/work-orders/{work_order_id}", "/equipment/{equipment_number}")} == {"operator"}
+    deciding = ("/conflicts/resolve", "/conflicts/{conflict_id}/resolve", "/conflicts/{conflict_id}/undo")
+    assert {needed["POST", path] for path in deciding} == {"operator"}
+    assert needed["GET", "/conflicts"] == needed["GET", "/work-orders"] == "viewer"
     changes = {key: role for key, role in needed.items() if key[0] in {"PUT", "DELETE"} or key == ("POST", "/configurations")}
-    assert len(changes) == 4
+    assert len(changes) == 7
     assert set(changes.values()) == {"admin"}
 
 
@@ -169,3 +173,8 @@ def test_a_database_that_is_away_is_answered_with_503_and_strangers_still_with_4
     assert away.headers["retry-after"]
     problem(stranger, 401)
     assert api.read("/sync/status")["inbox"]["counts"]["pending"] == 0
+
+
+def test_a_value_that_no_table_can_hold_is_the_askers_mistake_and_no_failure_of_the_server(shared_api: Api) -> None:
+    told = problem(shared_api.ask("GET", "/events/history", params={"entity": "work_order:\x00"}), 422)
+    assert told["type"] == "urn:cmms:problem:unusable-request"

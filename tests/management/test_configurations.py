@@ -20,7 +20,7 @@ from tests.webhook.conftest import event_body, wait_until
 CANARY = "canary-secret-8d13-of-a-sender"
 
 
-def created(api: Api, name: str, **configuration: Any) -> dict[str, Any]:  # noqa: ANN401 - any field of a source
+def created(api: Api, name: str, /, **configuration: Any) -> dict[str, Any]:  # noqa: ANN401 - any field of a source
     answer = api.ask("POST", "/configurations", json={"cmms_system_id": name, "configuration": configuration})
     assert answer.status_code == 201, answer.text
     assert answer.headers["etag"] == '"1"'

@@ -165,10 +165,12 @@ def start_process(settings: Settings, database: Database, tmp_path: Path) -> Ite
             "DAGSTER_DATABASE_URL": database.url,
             "CMMS_WEBHOOK_PORT": "0",
         }
-        with log.open("wb") as stderr:
-            started.append(subprocess.Popen([sys.executable, "-m", "cmms_webhook"], env=environment, stderr=stderr))
-        wait_until(lambda: b"webhook_receiver_listening" in log.read_bytes(), seconds=20)
-        return SidecarProcess(started[-1], json.loads(log.read_text().splitlines()[0])["address"], log)
+        with log.open("wb") as output:
+            command = [sys.executable, "-m", "cmms_webhook"]
+            started.append(subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT))
+        wait_until(lambda: b"webhook_receiver_listening" in log.read_bytes(), seconds=60)
+        (line,) = [line for line in log.read_text().splitlines() if "webhook_receiver_listening" in line]
+        return SidecarProcess(started[-1], json.loads(line)["address"], log)
 
     yield start
     for process in started:

@@ -103,6 +103,14 @@ def test_a_scheme_takes_what_its_tenant_signed_and_nothing_else(matrix: Sidecar,
     assert matrix.post(body, headers_of(scheme, MINE, body), path).json()["status"] == "accepted"
 
 
+@pytest.mark.parametrize("scheme", sorted(TIMED))
+@pytest.mark.parametrize("shift_s", [-290, 290])
+def test_a_clock_that_is_off_by_less_than_the_tolerance_costs_no_event(matrix: Sidecar, scheme: SchemeName, shift_s: int) -> None:
+    body = event_body()
+    answer = matrix.post(body, headers_of(scheme, MINE, body, shift_s), f"/{name_of(scheme, MINE)}")
+    assert answer.json()["status"] == "accepted"
+
+
 def test_a_rotation_loses_nothing_and_ends_when_the_old_secret_is_revoked(database: Database, settings: Settings) -> None:
     with running(database, settings) as sidecar:
         sidecar.register("plant-cmms", "the-old-secret")

@@ -1,19 +1,23 @@
 """What docs/webhooks.md tells people to copy works, and `cmms hook send` speaks as every kind of sender."""
 
 import json
-import os
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from cmms_pipelines.cli import app
+from cmms_pipelines.domain.event_payloads import PAYLOADS
 from cmms_pipelines.domain.presets import PRESETS
 from cmms_pipelines.domain.signatures import SCHEMES, SchemeName
 from cmms_pipelines.domain.webhook_source import WebhookSource
 from cmms_pipelines.settings import Settings
+from cmms_webhook.description import describe_payloads, request
 from cmms_webhook.problems import Kind, status_of
 from tests.conftest import Database
 from tests.webhook.conftest import SECRET, Sidecar, running, signed
@@ -36,6 +40,16 @@ def test_every_answer_is_on_the_page() -> None:
             assert re.search(rf"^\| {status_of(kind)} \| .*`{kind}`", PAGE, re.MULTILINE), kind
 
 
+def test_the_payload_of_every_event_type_has_its_schema_in_the_description() -> None:
+    described: dict[str, Any] = {"components": {"schemas": {}}}
+    describe_payloads(described)
+    schemas = described["components"]["schemas"]
+    assert {model.__name__ for models in PAYLOADS.values() for model in models} <= set(schemas)
+    asked = json.dumps([schemas, request(has_system_header=True)])
+    assert set(re.findall(r"#/components/schemas/(\w+)", asked)) <= set(schemas)
+    assert "downtime" in schemas["FailurePayload"]["properties"]
+
+
 def test_the_sender_to_copy_is_accepted(sidecar: Sidecar) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     mine = code.replace("THE SECRET", SECRET).replace("https://cmms.example.com", sidecar.url)
@@ -50,17 +64,12 @@ def test_the_command_speaks_as_the_source_would(database: Database, settings: Se
     with running(database, settings) as sidecar:
         secret = None if is_unsigned else SECRETS.get(preset.scheme, "a-secret-of-some-length")
         sidecar.register("sender", secret, scheme=preset.scheme, allow_unsigned=is_unsigned)
-        environment = os.environ | {"CMMS_HOME": str(settings.home), "CMMS_DATABASE_URL": database.url}
-        command = [sys.executable, "-m", "cmms_pipelines.cli", "hook", "send", "--json", "--system", "sender"]
-        done = subprocess.run(
-            [*command, "--type", "work_order_created", "--url", sidecar.url],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["status"] == 202
+        environment = {"CMMS_HOME": str(settings.home), "CMMS_DATABASE_URL": database.url}
+        arguments = ["hook", "send", "--json", "--system", "sender", "--type", "work_order_created", "--url", sidecar.url]
+        done = CliRunner().invoke(app, arguments, env=environment)
+        assert done.exit_code == 0, done.output
+        (told,) = [line for line in done.stdout.splitlines() if line.startswith("{")]  # the receiver logs beside it
+        assert json.loads(told)["status"] == 202
         (row,) = sidecar.rows()
         assert (row["event_type"], row["entity_key"], row["processing_status"]) == (
             "work_order_created",

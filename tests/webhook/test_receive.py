@@ -1,6 +1,5 @@
 """What a sender is answered, what is stored, and what is written down about refusals."""
 
-import asyncio
 import base64
 import gzip
 import hashlib
@@ -11,7 +10,6 @@ import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from cmms_pipelines.domain.signatures import SchemeName
@@ -93,21 +91,6 @@ def test_a_body_that_names_another_system_is_refused(sidecar: Sidecar) -> None:
 def test_event_types_that_nobody_knows_are_held(sidecar: Sidecar) -> None:
     assert sidecar.post(event_body(event_type="METER_TRIGGER_STATUS_CHANGE")).status_code == 202
     assert [row["processing_status"] for row in sidecar.rows()] == ["held"]
-
-
-def test_two_hundred_deliveries_of_one_event_at_once_are_one_row(sidecar: Sidecar) -> None:
-    body = event_body()
-
-    async def send() -> list[httpx.Response]:
-        async with httpx.AsyncClient(timeout=20) as client:
-            posts = [client.post(sidecar.events_url, content=body, headers=signed(body)) for _ in range(200)]
-            return await asyncio.gather(*posts)
-
-    answers = asyncio.run(send())
-    statuses = [answer.json()["status"] for answer in answers]
-    assert {answer.status_code for answer in answers} == {202}
-    assert (statuses.count("accepted"), statuses.count("duplicate")) == (1, 199)
-    assert len({answer.json()["id"] for answer in answers}) == len(sidecar.rows()) == 1
 
 
 def test_a_known_id_with_another_body_is_kept_aside(sidecar: Sidecar) -> None:
@@ -261,6 +244,31 @@ def test_lying_lengths_and_slow_bodies_are_answered_and_stored_nowhere(sidecar: 
     assert negative.startswith(b"HTTP/1.1 400 ")
     assert sidecar.rows() == []
     assert sidecar.post(body).status_code == 202
+
+
+def framed_wrongly(body: bytes) -> Iterator[bytes]:
+    """Requests whose frame is not what it says, or says two things."""
+    head = "".join(f"{name}: {value}\r\n" for name, value in signed(body).items())
+    start = f"POST {EVENTS} HTTP/1.1\r\nhost: a\r\n{head}"
+    chunked = f"{start}transfer-encoding: chunked\r\n".encode()
+    yield chunked + b"\r\nzz\r\n" + body + b"\r\n0\r\n\r\n"
+    yield chunked + b"\r\n-5\r\n" + body + b"\r\n0\r\n\r\n"
+    yield chunked + b"\r\nfffffffffffffffff\r\n" + body
+    yield chunked + f"content-length: {len(body)}\r\n\r\n".encode() + b"1\r\na\r\n0\r\n\r\n"
+    yield f"{start}content-length: {len(body)}\r\ncontent-length: 3\r\n\r\n".encode() + body
+    yield f"{start}transfer-encoding: gzip\r\n\r\n".encode() + body
+    yield b"POST " + b"/" * 100_000 + b" HTTP/1.1\r\n\r\n"
+    yield b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 300  # somebody speaks TLS
+
+
+def test_a_wrong_frame_is_refused_or_cut_off_and_never_a_server_error(shared_sidecar: Sidecar) -> None:
+    body = event_body()
+    for request in framed_wrongly(body):
+        answer = raw_exchange(shared_sidecar, request, wait_s=2)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), (request[:80], answer)
+    assert shared_sidecar.post(body).json()["status"] == "accepted"
+    page = shared_sidecar.client.get(f"{shared_sidecar.url}/metrics").text
+    assert 'duration_seconds_count{status="5' not in page
 
 
 def test_headers_are_bounded(shared_sidecar: Sidecar) -> None:
