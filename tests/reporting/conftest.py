@@ -19,7 +19,10 @@ from cmms_pipelines.storage.engine import make_engine
 from tests.conftest import TEMPLATE, Database, new_database
 from tests.reporting.known_rows import AS_OF, KnownRows, make_rows, store
 
-MARTS = ("equipment_status", "sync_performance", "event_analytics")
+MARTS = (
+    "equipment_status", "sync_performance", "event_analytics", "conflict_resolution", "utilisation", "plant_utilisation",
+    "gap_analysis", "data_freshness", "running_time_trends", "error_analysis", "api_response_times",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,12 @@ import sqlalchemy as sa
 from cmms_pipelines.storage import tables
 
 AS_OF = datetime(2026, 3, 10, 5, 0, tzinfo=UTC)
-TODAY = {"HNL": date(2026, 3, 9), "UTC": date(2026, 3, 10), "AKL": date(2026, 3, 10)}  # in Honolulu it is still the day before
+TODAY = {
+    "HNL": date(2026, 3, 9),
+    "UTC": date(2026, 3, 10),
+    "AKL": date(2026, 3, 10),
+    "LAX": date(2026, 3, 9),
+}  # in Honolulu it is still the day before
 Row = dict[str, Any]
 
 
@@ -30,12 +35,13 @@ class KnownRows:
     maintenance_event_hooks: list[Row]
     delivery_counts: list[Row]
     audit_log: list[Row]
+    sync_conflicts: list[Row]
 
 
 def make_rows() -> KnownRows:
     """Return the same rows each time."""
     dice = random.Random(20260310)  # noqa: S311 - a seed, not a secret
-    zones = {"HNL": "Pacific/Honolulu", "UTC": "UTC", "AKL": "Pacific/Auckland"}
+    zones = {"HNL": "Pacific/Honolulu", "UTC": "UTC", "AKL": "Pacific/Auckland", "LAX": "America/Los_Angeles"}
     plants = [
         {"id": number, "plant_code": code, "name": f"Plant {code}", "time_zone": zone}
         for number, (code, zone) in enumerate(zones.items(), start=1)
@@ -46,7 +52,7 @@ def make_rows() -> KnownRows:
             "id": number,
             "equipment_number": f"EQ-{number:03}",
             "equipment_description": f"Machine {number}",
-            "plant_id": dice.randint(1, 3),
+            "plant_id": dice.randint(1, 4),
             "equipment_group_id": dice.choice([1, 2, None]),
             "is_active": dice.random() < 0.9,
             "created_at": AS_OF - timedelta(days=dice.choice([1, 6, 8, 90]), hours=3),
@@ -66,6 +72,7 @@ def make_rows() -> KnownRows:
         maintenance_event_hooks=[_hook(dice, number) for number in range(1, 201)],
         delivery_counts=_delivery_counts(dice),
         audit_log=[_refusal(dice) for _ in range(40)],
+        sync_conflicts=[_conflict(dice, number) for number in range(1, 121)],
     )
 
 
@@ -143,7 +150,9 @@ def _rejection(dice: random.Random, number: int) -> Row:
     return {
         "sync_type": "running_times",
         "record_key": f"record-{number}",
-        "rule": "running_hours_exceed_day",
+        "rule": dice.choice(["running_hours_exceed_day", "equipment_unknown", "date_missing", "point_too_long"]),
+        "plant_code": dice.choice(["HNL", "UTC", None]),
+        "first_seen_at": AS_OF - timedelta(hours=dice.randint(1, 60)),
         "is_primary": dice.random() < 0.7,
         "severity": dice.choice(tables.SEVERITIES),
         "message": "More hours than the day has.",
@@ -162,7 +171,7 @@ def _call(dice: random.Random, sync_log_id: int | None) -> Row:
     status = dice.choice([200, 200, 200, 200, 503, None])
     return {
         "sync_log_id": sync_log_id,
-        "endpoint": "/equipments",
+        "endpoint": dice.choice(["/equipments", "/equipments/jam-jalan"]),
         "method": "GET",
         "status": status,
         "attempts": dice.randint(1, 4),
@@ -170,7 +179,7 @@ def _call(dice: random.Random, sync_log_id: int | None) -> Row:
         "bytes_received": dice.randint(0, 10**9),
         "rows": dice.randint(0, 5000),
         "error": None if status == 200 else "no answer",
-        "started_at": AS_OF,
+        "started_at": AS_OF - timedelta(hours=dice.randint(0, 40)),
     }
 
 
@@ -220,4 +229,24 @@ def _refusal(dice: random.Random) -> Row:
         "entity_key": dice.choice(["cmms-1", "cmms-2", None]),
         "after": {"count": dice.randint(1, 9)},
         "reason": dice.choice(["wrong_signature", "unknown_source", "expired"]),
+    }
+
+
+def _conflict(dice: random.Random, number: int) -> Row:
+    opened = AS_OF - timedelta(minutes=dice.randint(1, 20_000))
+    status = dice.choice(["open", "resolved", "resolved", "converged", "undone"])
+    is_automatic = status in {"resolved", "undone"} and dice.random() < 0.5
+    is_over = status != "open"
+    return {
+        "cmms_system_id": "cmms-1",
+        "entity_type": "work_order",
+        "entity_key": str(number),
+        "field": dice.choice(["title", "priority"]),
+        "rule": dice.choice(["9_undecided", "6_authority"]),
+        "reason": "both changed it",
+        "status": status,
+        "decision": dice.choice(["ours", "theirs", "merged", "by_hand"]) if status in {"resolved", "undone"} else None,
+        "is_automatic": is_automatic,
+        "created_at": opened,
+        "resolved_at": opened + timedelta(seconds=0 if is_automatic else dice.randint(1, 90_000)) if is_over else None,
     }

@@ -6,14 +6,11 @@ import sys
 from pathlib import Path
 
 import dagster as dg
-import pytest
 import sqlalchemy as sa
 
 from cmms_pipelines.defs.reporting.definitions import build
 from cmms_pipelines.settings import Settings
 from tests.reporting.conftest import Built
-
-pytestmark = pytest.mark.xdist_group("reporting")  # one build for the folder, not one for each worker
 
 STAGING = {
     "stg_cmms__plants": "plants",
@@ -27,12 +24,21 @@ STAGING = {
     "stg_cmms__maintenance_event_hooks": "maintenance_event_hooks",
     "stg_cmms__delivery_counts": "delivery_counts",
     "stg_cmms__hook_refusals": "audit_log",
+    "stg_cmms__sync_conflicts": "sync_conflicts",
 }
 MARTS = {
     "equipment_status": ["plants", "equipment", "equipment_groups", "running_times", "sync_rejections", "work_orders"],
     "sync_performance": ["api_sync_logs", "api_calls"],
+    "conflict_resolution": ["sync_conflicts"],
+    "running_time_trends": ["plants", "equipment", "running_times"],
+    "utilisation": ["plants", "equipment", "running_times"],
+    "gap_analysis": ["plants", "equipment", "running_times"],
+    "data_freshness": ["plants", "equipment", "running_times"],
+    "error_analysis": ["sync_rejections"],
+    "api_response_times": ["api_calls"],
     "event_analytics": ["maintenance_event_hooks", "delivery_counts", "hook_refusals"],
 }
+MARTS_OF_MARTS = {"plant_utilisation": "utilisation"}
 A_WRONG_LOG = "INSERT INTO cmms.api_sync_logs (id, sync_type, records_processed) VALUES (999, 'equipment', 5)"
 
 
@@ -40,6 +46,7 @@ def test_asset_keys_are_schema_and_table_and_meet_those_of_the_python_assets(bui
     deps = {tuple(spec.key.path): {tuple(dep.asset_key.path) for dep in spec.deps} for spec in _specs(built)}
     staging = {("analytics", model): {("cmms", table)} for model, table in STAGING.items()}
     marts = {("analytics", mart): {("analytics", f"stg_cmms__{name}") for name in names} for mart, names in MARTS.items()}
+    marts |= {("analytics", mart): {("analytics", other)} for mart, other in MARTS_OF_MARTS.items()}
     assert deps == staging | marts
 
 
@@ -47,7 +54,9 @@ def test_every_model_says_whose_it_is_and_what_kind(built: Built) -> None:
     for spec in _specs(built):
         assert spec.group_name == "reporting"
         assert spec.owners == ["team:data-engineering"]
-        assert spec.kinds == {"dbt", "postgres", "table" if spec.key.path[-1] in MARTS else "view"}
+        name = spec.key.path[-1]
+        relation = "view" if name in STAGING else "incremental" if name == "running_time_trends" else "table"
+        assert spec.kinds == {"dbt", "postgres", relation}
         assert spec.description
 
 
@@ -63,7 +72,7 @@ def test_materializations_carry_row_counts_columns_and_their_lineage_and_definit
         event.materialization.asset_key.path[-1]: event.materialization.metadata
         for event in built.result.get_asset_materialization_events()
     }
-    assert set(found) == {*STAGING, *MARTS}
+    assert set(found) == {*STAGING, *MARTS, *MARTS_OF_MARTS}
     assert found["equipment_status"]["dagster/row_count"].value == len(built.rows.equipment)
     assert found["sync_performance"]["dagster/row_count"].value == len(built.rows.api_sync_logs)
     for spec in _specs(built):

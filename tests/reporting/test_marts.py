@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import UTC, date, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,6 @@ import pytest
 
 from tests.reporting.conftest import MARTS, Built, read
 from tests.reporting.known_rows import AS_OF, TODAY, Row
-
-pytestmark = pytest.mark.xdist_group("reporting")  # one build for the folder, not one for each worker
 
 
 def test_equipment_status_has_one_row_for_each_machine(built: Built) -> None:
@@ -120,7 +119,7 @@ def test_models_land_in_analytics_as_views_and_tables(built: Built) -> None:
     kinds = {row["table_name"]: row["table_type"] for row in relations}
     assert {name for name, kind in kinds.items() if kind == "BASE TABLE"} == set(MARTS)
     assert {name for name, kind in kinds.items() if kind == "VIEW"} == {name for name in kinds if name.startswith("stg_cmms__")}
-    assert len(kinds) == 14
+    assert len(kinds) == len(MARTS) + 12
 
 
 def test_event_analytics_agree_with_the_events_and_the_deliveries(built: Built) -> None:
@@ -153,6 +152,34 @@ def test_event_analytics_agree_with_the_events_and_the_deliveries(built: Built) 
         for share in (50, 95, 99):
             expected = float(np.percentile(latencies, share)) if latencies else None
             assert row[f"latency_p{share}_ms"] == (pytest.approx(expected) if expected is not None else None)
+
+
+def test_conflict_resolution_agrees_with_the_conflicts(built: Built) -> None:
+    by_key: dict[tuple[Any, ...], list[Row]] = {}
+    for one in built.rows.sync_conflicts:
+        key = (one["created_at"].astimezone(UTC).date(), one["field"], one["rule"])
+        by_key.setdefault(key, []).append(one)
+    found = {(row["opened_on"], row["field"], row["rule"]): row for row in built.marts["conflict_resolution"]}
+    assert found.keys() == by_key.keys()
+    for key, row in found.items():
+        mine = by_key[key]
+        escalated = [one for one in mine if not one["is_automatic"]]
+        waits = [AS_OF - one["created_at"] for one in mine if one["status"] == "open"]
+        over = [(one["resolved_at"] - one["created_at"]).total_seconds() for one in escalated if one["resolved_at"]]
+        assert (row["conflicts"], row["decided_by_rule"], row["still_open"]) == (
+            len(mine),
+            len(mine) - len(escalated),
+            len(waits),
+        )
+        assert row["converged"] == sum(one["status"] == "converged" for one in mine)
+        assert row["undone"] == sum(one["status"] == "undone" for one in mine)
+        assert row["automatic_rate"] == pytest.approx(1 - len(escalated) / len(mine))
+        days = [row["open_under_1_day"], row["open_1_to_7_days"], row["open_over_7_days"]]
+        bounds = [timedelta(0), timedelta(days=1), timedelta(days=7), timedelta.max]
+        assert days == [sum(low <= age < high for age in waits) for low, high in pairwise(bounds)]
+        for share in (50, 95):
+            expected = float(np.percentile(over, share)) if over else None
+            assert row[f"time_to_resolve_p{share}_s"] == (pytest.approx(expected) if expected is not None else None)
 
 
 def _status_of(built: Built, machine: Row) -> dict[str, Any]:

@@ -23,6 +23,11 @@ events as (
         count(*) filter (where processing_status = 'dead_letter') as dead_letters,
         count(*) filter (where retries_total > 0) as events_retried,
         count(*) filter (where retries_total > 0 and processing_status in ('processed', 'ignored')) as events_retried_successfully,
+        count(*) filter (where processing_status = 'dead_letter' and outcome_rule = 'retries_exhausted') as events_retries_exhausted,
+        count(*) filter (
+            where processing_status = 'dead_letter' and outcome_rule is distinct from 'retries_exhausted'
+        ) as events_poison,
+        count(*) filter (where origin = 'sweep') as events_found_by_sweep,
         sum(retries_total) as retries,
         sum(replays) as replays,
         percentile_cont(0.50) within group (order by latency_ms) as latency_p50_ms,
@@ -95,6 +100,11 @@ final as (
         coalesce(events.dead_letters, 0) as dead_letters,
         coalesce(events.events_retried, 0) as events_retried,
         coalesce(events.events_retried_successfully, 0) as events_retried_successfully,
+        coalesce(events.events_retries_exhausted, 0) as events_retries_exhausted,
+        coalesce(events.events_poison, 0) as events_poison,
+        coalesce(events.events_found_by_sweep, 0) as events_found_by_sweep,
+        cast(events.events_retried_successfully as double precision)
+            / nullif(events.events_retried_successfully + events.events_retries_exhausted, 0) as retry_success,
         coalesce(events.retries, 0) as retries,
         coalesce(events.replays, 0) as replays,
         events.latency_p50_ms,

@@ -21,6 +21,8 @@ renamed as (
         event_type,
         processing_status,
         error_message,
+        outcome ->> 'rule' as outcome_rule,
+        origin,
 
         ---------- numerics
         retry_count,

@@ -1,0 +1,58 @@
+{{
+    config(
+        indexes=[
+            {'columns': ['first_seen_on', 'sync_type', 'rule', 'plant_code'], 'unique': true},
+        ]
+    )
+}}
+
+with
+
+rejections as (
+
+    select
+        *,
+        coalesce(plant_code, '(none)') as plant_code_or_none,
+        cast(first_seen_at at time zone '{{ var("time_zone") }}' as date) as first_seen_on,
+        cast(extract(epoch from resolved_at - first_seen_at) / 3600 as double precision) as hours_to_resolve
+    from {{ ref('stg_cmms__sync_rejections') }}
+
+),
+
+final as (
+
+    select
+
+        ---------- ids
+        plant_code_or_none as plant_code,
+
+        ---------- text
+        sync_type,
+        rule,
+        {{ rule_category('rule') }} as category,
+        min(severity) as severity,
+
+        ---------- numerics
+        count(*) as refusals,
+        count(distinct record_key) as records,
+        count(*) filter (where is_primary) as primary_refusals,
+        count(*) filter (where status = 'open') as refusals_open,
+        count(*) filter (where status = 'replayed') as refusals_replayed,
+        count(*) filter (where status = 'discarded') as refusals_discarded,
+        cast(sum(times_seen) as bigint) as times_seen,
+        percentile_cont(0.50) within group (order by hours_to_resolve) as hours_to_resolve_p50,
+        percentile_cont(0.95) within group (order by hours_to_resolve) as hours_to_resolve_p95,
+
+        ---------- dates
+        first_seen_on,
+
+        ---------- timestamps
+        max(last_seen_at) as last_seen_at,
+        {{ as_of() }} as built_as_of
+
+    from rejections
+    group by first_seen_on, sync_type, rule, plant_code_or_none
+
+)
+
+select * from final
