@@ -9,7 +9,20 @@ from typing import Any, NoReturn
 
 import typer
 
-from cmms_pipelines.commands import api, config, database, events, hook, rejections, services, sync, tokens
+from cmms_pipelines.commands import (
+    alerts,
+    api,
+    config,
+    conflict_policies,
+    conflicts,
+    database,
+    events,
+    hook,
+    rejections,
+    services,
+    sync,
+    tokens,
+)
 from cmms_pipelines.domain.errors import CmmsError
 
 
@@ -49,7 +62,10 @@ app.add_typer(api.app, name="api")
 app.add_typer(events.app, name="events")
 app.add_typer(hook.app, name="hook")
 app.add_typer(rejections.app, name="rejections")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(config.app, name="config")
+config.app.add_typer(conflict_policies.app, name="conflicts")
+app.add_typer(conflicts.app, name="conflicts")
 app.add_typer(tokens.app, name="tokens")
 
 if __name__ == "__main__":

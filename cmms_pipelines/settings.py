@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     api_token: SecretStr | None = None
     api_auth: ApiAuth = ApiAuth.RAW
     api_dialect: ApiDialect = ApiDialect.IMS
+    api_system_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "sap"
     api_decimal_comma: bool = False
     api_timeout_s: Annotated[float, Field(gt=0)] = 300.0
     api_max_in_flight: Annotated[int, Field(ge=1)] = 4
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     sync_plants_per_slice: Annotated[int, Field(ge=1)] = 50
     sync_slices_in_flight: Annotated[int, Field(ge=1)] = 2
     sync_chunk_rows: Annotated[int, Field(ge=100)] = 25_000
+    sync_wait_s: Annotated[float, Field(ge=0)] = 600.0
 
     plants_file: Path | None = None
     on_unknown_plant: UnknownPlantPolicy = UnknownPlantPolicy.REJECT
@@ -73,12 +75,14 @@ class Settings(BaseSettings):
     backfill_days_per_run: Annotated[int, Field(ge=1)] = 31
     keep_logs_days: Annotated[int, Field(ge=1)] = 90
     keep_runs_days: Annotated[int, Field(ge=1)] = 30
+    keep_deliveries_days: Annotated[int, Field(ge=1)] = 400
 
     webhook_host: str = "127.0.0.1"
     webhook_port: Port = 8000
     webhook_max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
     webhook_trusted_proxies: str | None = None
     dagster_port: Port = 3000
+    dagster_url: str | None = None
     emulator_port: Port = 8090
 
     secret_key: SecretStr | None = None
@@ -96,6 +100,11 @@ class Settings(BaseSettings):
         except (ZoneInfoNotFoundError, ValueError) as error:
             raise ValueError(f"{value!r} is no time zone of the IANA database (example: Europe/Berlin)") from error
         return value
+
+    @property
+    def dagster_address(self) -> str:
+        """Return where people reach the Dagster UI: links in messages begin with it."""
+        return (self.dagster_url or f"http://127.0.0.1:{self.dagster_port}").rstrip("/")
 
 
 def read_settings() -> Settings:
