@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     api_plants_per_call: Annotated[int, Field(ge=1)] = 5
     sync_plants_per_slice: Annotated[int, Field(ge=1)] = 50
     sync_slices_in_flight: Annotated[int, Field(ge=1)] = 2
-    sync_chunk_rows: Annotated[int, Field(ge=100)] = 25_000
+    sync_chunk_rows: Annotated[int, Field(ge=100)] = 12_500
     sync_wait_s: Annotated[float, Field(ge=0)] = 600.0
 
     plants_file: Path | None = None

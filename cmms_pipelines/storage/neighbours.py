@@ -7,7 +7,7 @@ For few machines each row is looked up by its key. For many, all rows of a day a
 plant and day, of which there is an index, since a month has thirty times as many.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -56,47 +56,56 @@ class Days:
     Attributes:
         first, last: all days are between them.
         plant_ids: of all plants, where many rows are read at once; None: each is looked up.
+        own_plant_ids: of the plants of the batch, where nearly all readings before it are.
     """
 
     first: date
     last: date
     plant_ids: tuple[int, ...] | None
+    own_plant_ids: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, connection: sa.Connection, days: pd.Series, count: int) -> "Days":
-        """Return the days of `count` machine-days, found in the way that costs less."""
+    def of(cls, connection: sa.Connection, days: pd.Series, count: int, own_plants: Iterable[str | int]) -> "Days":
+        """Return the days of `count` machine-days of some plants (codes or ids), found in the way that costs less."""
         found = cls(days.min().date(), days.max().date(), None)
         if count < _FEWEST_IN_BULK or count * _BYTES_A_LOOK <= found._stored_bytes(connection):
             return found
-        return replace(found, plant_ids=tuple(connection.scalars(sa.select(plants.c.id).order_by(plants.c.id))))
+        known = {row.id: row.plant_code for row in connection.execute(sa.select(plants.c.id, plants.c.plant_code))}
+        own = set(own_plants)
+        return replace(
+            found,
+            plant_ids=tuple(sorted(known)),
+            own_plant_ids=tuple(sorted(identifier for identifier, code in known.items() if identifier in own or code in own)),
+        )
 
     def shifted(self, days: int) -> "Days":
         """Return the days so many days later."""
         return replace(self, first=self.first + timedelta(days=days), last=self.last + timedelta(days=days))
 
-    def condition(self, alias: str) -> str:
-        """Return what holds for rows of these days."""
+    def condition(self, alias: str, *, is_own: bool = False) -> str:
+        """Return what holds for rows of these days, or for those of them at the batch's own plants."""
         between = f"{alias}.date BETWEEN DATE '{self.first}' AND DATE '{self.last}'"
-        return between if not self.plant_ids else f"{between} AND {alias}.plant_id = ANY(ARRAY{list(self.plant_ids)}::bigint[])"
+        of_plants = self.own_plant_ids if is_own else self.plant_ids
+        return between if not self.plant_ids else f"{between} AND {alias}.plant_id = ANY(ARRAY{list(of_plants or ())}::bigint[])"
 
-    def row(self, alias: str, identifier: str, day: str, condition: str = HAS_COUNTER) -> str:
-        """Return the join of a machine's row of one of these days."""
+    def row(self, alias: str, identifier: str, day: str, condition: str = HAS_COUNTER, *, is_own: bool = False) -> str:
+        """Return the join of a machine's row of one of these days; of the batch's own plants only, if many are read at once."""
         at_key = f"r.equipment_id = {identifier} AND r.date = {day}"
         if self.plant_ids is None:
             return f"LEFT JOIN LATERAL (SELECT * FROM {_TIMES} r WHERE {at_key} AND {condition} OFFSET 0) {alias} ON true"
         return f"""LEFT JOIN (
-            SELECT * FROM {_TIMES} stored WHERE {self.condition("stored")} AND {condition}
+            SELECT * FROM {_TIMES} stored WHERE {self.condition("stored", is_own=is_own)} AND {condition}
         ) {alias} ON {at_key.replace("r.", f"{alias}.")}"""
 
     def row_before(self, identifier: str, day: str) -> str:
         """Return the joins of the last counter before a day: of the day before, which is the rule, else the newest one before.
 
-        What they bring: see BEFORE_COLUMNS.
+        A machine that was at another plant on the day before is looked up by its key. What they bring: see BEFORE_COLUMNS.
         """
-        return f"""{self.shifted(-1).row("day_before", identifier, f"{day} - 1")}
+        return f"""{self.shifted(-1).row("day_before", identifier, f"{day} - 1", is_own=True)}
             LEFT JOIN LATERAL (
                 SELECT r.date, r.cumulative_hours FROM {_TIMES} r
-                WHERE day_before.equipment_id IS NULL AND r.equipment_id = {identifier} AND r.date < {day} - 1 AND {HAS_COUNTER}
+                WHERE day_before.equipment_id IS NULL AND r.equipment_id = {identifier} AND r.date < {day} AND {HAS_COUNTER}
                 ORDER BY r.date DESC LIMIT 1
             ) before ON true"""
 
@@ -118,13 +127,16 @@ class Days:
         return int(connection.scalar(sa.text(statement), {"names": names}) or 0)
 
 
-def read_neighbours(connection: sa.Connection, keys: pd.DataFrame, plant_codes: Sequence[str]) -> pd.DataFrame:
+def read_neighbours(
+    connection: sa.Connection, keys: pd.DataFrame, plant_codes: Sequence[str], *, own_plants: Iterable[str] | None = None
+) -> pd.DataFrame:
     """Return what is stored around machine-days that are about to be written.
 
     Args:
         connection: inside a transaction.
         keys: equipment_number, date, unique.
         plant_codes: whose readings of those days are about to be replaced.
+        own_plants: where most of the readings before are, to find them faster; by default the same.
 
     Returns:
         equipment_number, date, equipment_id, previous_date, previous_cumulative_hours, other_plants_hours (hours that other
@@ -135,7 +147,7 @@ def read_neighbours(connection: sa.Connection, keys: pd.DataFrame, plant_codes: 
         return pd.DataFrame({name: pd.Series(dtype=str(kind)) for name, kind in _TYPES.items()})
     numbered = keys.loc[:, ["equipment_number", "date"]].assign(position=np.arange(len(keys)))
     stage(connection, "staged_keys", {"position": "integer", "equipment_number": "text", "date": "date"}, numbered)
-    days = Days.of(connection, keys["date"], len(keys))
+    days = Days.of(connection, keys["date"], len(keys), plant_codes if own_plants is None else own_plants)
     with days.planned(connection):
         found = read_columns(connection, _neighbours(days, plant_codes), _FOUND)
     position = found.pop("position")

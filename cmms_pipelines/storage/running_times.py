@@ -75,16 +75,17 @@ def _write_plain(
     Where a row is not what is stored, its machine is locked, together with those that are `locked` for other rows.
     """
     stage(connection, "staged_running_times", _STAGED, plain)
-    days = Days.of(connection, plain["date"], len(plain))
+    own_plants = [int(identifier) for identifier in plain["plant_id"].unique()]
+    days = Days.of(connection, plain["date"], len(plain), own_plants)
     left = _leave_out_equal(connection, days, len(plain))
     if not left:
         return SyncCounts(unchanged=len(plain)), {}
-    days = Days.of(connection, plain["date"], left)
+    days = Days.of(connection, plain["date"], left, own_plants)
     with days.planned(connection):
         connection.execute(_LOCK_STAGED, {"ids": list(locked)})
         shared, stored = _settle_stored(connection, days)
         inserted = left - stored
-        updated = connection.execute(_MERGE).rowcount - inserted
+        updated = connection.execute(_MERGE if stored else _INSERT).rowcount - inserted
         differing = [*connection.execute(_differing(days)), *_following_differing(connection, days)]
     changed: dict[MachineDay, Change | None] = {(row.equipment_id, row.date): None for row in differing}
     changed |= _changes(_of_keys(plain, shared))
@@ -174,10 +175,15 @@ _LOCK_STAGED = sa.text(f"""
     ) locked
 """)
 
-_MERGE = sa.text(f"""
+# where nothing is stored, and the machines are locked, nothing can be in the way
+_INSERT_STAGED = f"""
     INSERT INTO {_TIMES} AS t (equipment_id, date, {", ".join(_VALUES)}, record_digest, source)
     SELECT equipment_id, date, {", ".join(_VALUES)}, record_digest, '{EXTERNAL_API}'
     FROM staged_running_times ORDER BY equipment_id, date
+"""
+_INSERT = sa.text(_INSERT_STAGED)
+_MERGE = sa.text(f"""
+    {_INSERT_STAGED}
     ON CONFLICT (equipment_id, date) DO UPDATE
     SET {", ".join(f"{name} = excluded.{name}" for name in [*_VALUES, "source", "readings", "record_digest"])}, updated_at = now()
     WHERE ({", ".join(f"t.{name}" for name in _VALUES)}, t.source, t.readings) IS DISTINCT FROM

@@ -85,7 +85,8 @@ class ReadingsWriter:
             # A new month that somebody else is about to make waits for our write, and this would wait behind it, for ever.
             connection.execute(_NOT_FOR_EVER, {"wait": self._lock_wait})
             machine_days = frame.loc[:, ["equipment_number", "date"]].dropna().drop_duplicates()
-            neighbours = read_neighbours(connection, machine_days, piece.plant_codes)
+            own_plants = frame["plant_code"].dropna().unique()
+            neighbours = read_neighbours(connection, machine_days, piece.plant_codes, own_plants=own_plants)
         looked_up = time.perf_counter() - started
         context = with_context(frame, plants, neighbours, [piece.day] if piece.day else [])
         readings = judge(context, mapped.digests, judgement)

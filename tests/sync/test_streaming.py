@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cmms_pipelines.domain.reports import SyncCounts
+from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage.tables import (
     api_sync_logs,
     counter_events,
@@ -232,6 +233,6 @@ def test_a_day_of_six_times_as_many_machines_needs_no_more_memory(server: tuple[
 def test_a_day_of_a_million_machines_needs_no_more_memory_than_one_of_a_hundred_thousand(
     server: tuple[Emulator, Served], chunked: Source
 ) -> None:
-    few, many = peaks_mb(server, chunked, (100_000, 1_000_000), 25_000)
+    few, many = peaks_mb(server, chunked, (100_000, 1_000_000), Settings.model_fields["sync_chunk_rows"].default)
     assert many < 500, (few, many)
     assert many - few < 80, (few, many)
