@@ -5,7 +5,7 @@ What belongs here: turning reports and tables into Dagster metadata. What does n
 
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -39,6 +39,22 @@ def column_schema(table: "sa.Table") -> dg.TableSchema:
 def definition_metadata(table: "sa.Table") -> dict[str, Any]:
     """Return the metadata that an asset over `table` carries in its definition."""
     return {"dagster/column_schema": column_schema(table), "dagster/table_name": table.fullname}
+
+
+Cell = str | int | float | bool | None
+
+
+def as_cell(value: object) -> Cell:
+    """Return a value as a table shows it."""
+    return value if value is None or isinstance(value, int | float) else str(value)
+
+
+def preview_table(
+    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], cell: Callable[[Any], Cell] = as_cell
+) -> dg.TableMetadataValue:
+    """Return rows as a table of `columns`; `cell` turns a value into what is shown."""
+    records = [dg.TableRecord({name: cell(row[name]) for name in columns}) for row in rows]
+    return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name, "text") for name in columns]))
 
 
 def counts_metadata(counts: "SyncCounts") -> dict[str, Any]:

@@ -65,8 +65,8 @@ class Days:
     own_plant_ids: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, connection: sa.Connection, days: pd.Series, count: int, own_plants: Iterable[str | int]) -> "Days":
-        """Return the days of `count` machine-days of some plants (codes or ids), found in the way that costs less."""
+    def of(cls, connection: sa.Connection, days: pd.Series, count: int, own_plants: Iterable[str]) -> "Days":
+        """Return the days of `count` machine-days of some plants (their codes), found in the way that costs less."""
         found = cls(days.min().date(), days.max().date(), None)
         if count < _FEWEST_IN_BULK or count * _BYTES_A_LOOK <= found._stored_bytes(connection):
             return found
@@ -75,7 +75,7 @@ class Days:
         return replace(
             found,
             plant_ids=tuple(sorted(known)),
-            own_plant_ids=tuple(sorted(identifier for identifier, code in known.items() if identifier in own or code in own)),
+            own_plant_ids=tuple(sorted(identifier for identifier, code in known.items() if code in own)),
         )
 
     def shifted(self, days: int) -> "Days":

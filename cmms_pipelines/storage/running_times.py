@@ -75,7 +75,7 @@ def _write_plain(
     Where a row is not what is stored, its machine is locked, together with those that are `locked` for other rows.
     """
     stage(connection, "staged_running_times", _STAGED, plain)
-    own_plants = [int(identifier) for identifier in plain["plant_id"].unique()]
+    own_plants = plain["plant_code"].unique()
     days = Days.of(connection, plain["date"], len(plain), own_plants)
     left = _leave_out_equal(connection, days, len(plain))
     if not left:

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from cmms_pipelines.defs.metadata import preview_table
 from cmms_pipelines.defs.resources import Warehouse
 from cmms_pipelines.defs.running import operator_errors, run_tags
 
@@ -77,11 +78,8 @@ def decide_conflicts(context: dg.OpExecutionContext, config: ResolveConflictsCon
                 rows = resolve_all(connection, wanted, by, now=now)
             if config.dry_run:
                 transaction.rollback()
-    records = [dg.TableRecord({name: orjson.dumps(row[name]).decode() for name in _COLUMNS}) for row in rows]
-    schema = dg.TableSchema([dg.TableColumn(name, "text") for name in _COLUMNS])
-    context.add_output_metadata(
-        {"is_dry_run": config.dry_run, "conflicts": len(rows), "decided": dg.MetadataValue.table(records, schema)}
-    )
+    decided = preview_table(rows, _COLUMNS, lambda value: orjson.dumps(value).decode())
+    context.add_output_metadata({"is_dry_run": config.dry_run, "conflicts": len(rows), "decided": decided})
     context.log.info("%d conflicts %s decided", len(rows), "would be" if config.dry_run else "were")
     return [row["id"] for row in rows]
 

@@ -11,7 +11,7 @@ import orjson
 from pydantic import Field
 
 from cmms_pipelines.defs.maintenance.assets import GROUP, WORK_ORDERS
-from cmms_pipelines.defs.metadata import OWNERS, definition_metadata
+from cmms_pipelines.defs.metadata import OWNERS, definition_metadata, preview_table
 from cmms_pipelines.defs.resources import Warehouse
 from cmms_pipelines.storage import tables
 
@@ -70,7 +70,7 @@ def observe_queue(config: ConflictLimits, warehouse: Warehouse) -> Iterator[dg.O
             "oldest_open_h": oldest_h,
             "open_by_severity": dg.MetadataValue.json(status["by_severity"]),
             "open_by_rule": dg.MetadataValue.json(status["by_rule"]),
-            "oldest_open_conflicts": _table(waiting),
+            "oldest_open_conflicts": preview_table(map(_shown, waiting), _SHOWN),
         },
         check_results=[
             dg.AssetCheckResult(
@@ -100,15 +100,6 @@ observe_conflicts_hourly = dg.ScheduleDefinition(
 )
 
 
-def _table(rows: list[dict[str, Any]]) -> dg.TableMetadataValue:
-    records = [dg.TableRecord({name: _cell(name, row) for name in _SHOWN}) for row in rows]
-    return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name, "text") for name in _SHOWN]))
-
-
-def _cell(name: str, row: dict[str, Any]) -> str | int | float:
-    if name == "age_h":
-        return round(float(row["age_s"]) / 3600, 1)
-    if name in {"base", "ours", "theirs"}:
-        return orjson.dumps(row[name]).decode()
-    value = row[name]
-    return value if isinstance(value, int) else str(value)
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    sides = {name: orjson.dumps(row[name]).decode() for name in ("base", "ours", "theirs")}
+    return {**row, **sides, "age_h": round(float(row["age_s"]) / 3600, 1)}

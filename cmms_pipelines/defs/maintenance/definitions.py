@@ -10,8 +10,8 @@ from cmms_pipelines.defs.maintenance.inbox import observe_inbox, observe_inbox_j
 from cmms_pipelines.defs.maintenance.jobs import process_maintenance_events
 from cmms_pipelines.defs.maintenance.reconciliation import find_missed_events
 from cmms_pipelines.defs.maintenance.replay import replay_events
+from cmms_pipelines.defs.maintenance.sample_events import send_test_events
 from cmms_pipelines.defs.maintenance.sensors import maintenance_inbox_sensor
-from cmms_pipelines.defs.maintenance.test_events import send_test_events
 
 
 def build(time_zone: str) -> dg.Definitions:

@@ -11,7 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from cmms_pipelines.defs.maintenance.assets import GROUP, INBOX
-from cmms_pipelines.defs.metadata import OWNERS, definition_metadata
+from cmms_pipelines.defs.metadata import OWNERS, definition_metadata, preview_table
 from cmms_pipelines.defs.resources import Warehouse
 from cmms_pipelines.storage import tables
 
@@ -86,7 +86,7 @@ def observe_inbox(config: InboxLimits, warehouse: Warehouse) -> Iterator[dg.Obse
             "oldest_due_s": _seconds(due_s),
             "waiting_for_retry": int(status["waiting_for_retry"]),
             "drain": str(status["drain"]),
-            "newest_events": _table(newest, _EVENT_COLUMNS),
+            "newest_events": preview_table(newest, _EVENT_COLUMNS),
         },
         check_results=[
             dg.AssetCheckResult(
@@ -103,7 +103,7 @@ def observe_inbox(config: InboxLimits, warehouse: Warehouse) -> Iterator[dg.Obse
         metadata={
             "dead_letters": counts["dead_letter"],
             "oldest_at": str(min((cause["oldest_at"] for cause in causes), default="")),
-            "causes": _table(causes[:PREVIEWED], _CAUSE_COLUMNS),
+            "causes": preview_table(causes[:PREVIEWED], _CAUSE_COLUMNS),
         },
     )
 
@@ -146,12 +146,3 @@ def _no_missed_events(sweeps: Sequence[Mapping[str, Any]]) -> dg.AssetCheckResul
 
 def _seconds(value: object) -> float:
     return round(float(str(value)), 1) if value is not None else 0.0
-
-
-def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.TableMetadataValue:
-    records = [dg.TableRecord({name: _cell(row[name]) for name in columns}) for row in rows]
-    return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name, "text") for name in columns]))
-
-
-def _cell(value: object) -> str | int | None:
-    return value if value is None or isinstance(value, int) else str(value)

@@ -7,6 +7,7 @@ from uuid import UUID
 import dagster as dg
 from pydantic import Field
 
+from cmms_pipelines.defs.metadata import preview_table
 from cmms_pipelines.defs.resources import Warehouse
 from cmms_pipelines.defs.running import operator_errors, run_tags
 
@@ -74,17 +75,13 @@ def put_events_back(context: dg.OpExecutionContext, config: ReplayEventsConfig, 
             with warehouse.engine().connect() as connection:
                 found = dry_run(connection, wanted, limit=config.limit, reread=config.reread)
                 connection.rollback()
-            records = [dg.TableRecord({**_row(trial)}) for trial in found.trials]
-            schema = dg.TableSchema(
-                [dg.TableColumn(name, "text") for name in ("id", "type", "status", "verdict", "error", "changes", "reread")]
-            )
             context.add_output_metadata(
                 {
                     "is_dry_run": True,
                     "events": found.events,
                     "by_status": dict(found.by_status),
                     "by_type": dict(found.by_type),
-                    "trials": dg.MetadataValue.table(records, schema),
+                    "trials": preview_table(map(_row, found.trials), _TRIED),
                 }
             )
             context.log.info("%d events would be put back; nothing was changed", found.events)
@@ -102,6 +99,9 @@ def put_events_back(context: dg.OpExecutionContext, config: ReplayEventsConfig, 
     context.add_output_metadata({"is_dry_run": False, "events": len(ids)})
     context.log.info("Put %d events back", len(ids))
     return len(ids)
+
+
+_TRIED = ("id", "type", "status", "verdict", "error", "changes", "reread")
 
 
 def _row(trial: Any) -> dict[str, str]:  # noqa: ANN401 - a Trial, whose module a run loads late

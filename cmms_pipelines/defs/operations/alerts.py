@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from cmms_pipelines.defs.metadata import OWNERS, definition_metadata
+from cmms_pipelines.defs.metadata import OWNERS, as_cell, definition_metadata, preview_table
 from cmms_pipelines.defs.resources import SourceSystem, Warehouse
 from cmms_pipelines.defs.running import operator_errors, run_tags
 from cmms_pipelines.storage import tables
@@ -95,11 +95,10 @@ def alert_metadata(connection: "sa.Connection") -> dict[str, Any]:
 
     counts = count_by_severity(connection)
     rows = sorted(find_many(connection, limit=500), key=lambda row: (-Severity(row["severity"]).rank, -row["id"]))
-    records = [dg.TableRecord({name: _cell(row[name]) for name in _COLUMNS}) for row in rows[:PREVIEWED]]
     return {
         "alerts_standing": sum(counts.values()),
         **{f"alerts_{severity}": count for severity, count in counts.items() if severity != Severity.INFO},
-        "alerts": dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name, "text") for name in _COLUMNS])),
+        "alerts": preview_table(rows[:PREVIEWED], _COLUMNS),
     }
 
 
@@ -118,7 +117,7 @@ def acknowledge(context: dg.OpExecutionContext, config: AcknowledgeConfig, wareh
     with operator_errors(context), warehouse.engine().begin() as connection:
         row = alerts.acknowledge(connection, config.alert, actor=config.by, note=config.note or None, run_id=context.run.run_id)
     context.log.info("Alert %d is acknowledged: %s", config.alert, row["title"])
-    context.add_output_metadata({name: _cell(row[name]) or "" for name in ("id", "severity", "title", "acknowledged_by")})
+    context.add_output_metadata({name: as_cell(row[name]) or "" for name in ("id", "severity", "title", "acknowledged_by")})
 
 
 @dg.job(
@@ -149,7 +148,3 @@ check_alerts_hourly = dg.ScheduleDefinition(
 ASSETS = [observe_alerts]
 JOBS: "list[dg.JobDefinition | UnresolvedAssetJobDefinition]" = [check_alerts, acknowledge_alert]
 SCHEDULES = [check_alerts_hourly]
-
-
-def _cell(value: object) -> str | int | None:
-    return value if value is None or isinstance(value, int) else str(value)

@@ -11,6 +11,7 @@ from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 from pydantic import Field
 
+from cmms_pipelines.defs.metadata import preview_table
 from cmms_pipelines.defs.resources import Warehouse
 from cmms_pipelines.defs.running import IN_FLIGHT, run_tags
 
@@ -107,9 +108,7 @@ def stop(context: dg.OpExecutionContext, config: StopConfig, warehouse: Warehous
     context.log.info("Stopped %d syncs, runs and backfills", len(rows))
     for one in stopped:
         context.log.info("Stopped %s %s (%s), which was %s. %s", one.kind, one.id, one.name, one.was, one.note)
-    records = [dg.TableRecord(row) for row in rows]
-    schema = dg.TableSchema([dg.TableColumn(name, "text") for name in ("kind", "id", "name", "was", "note")])
-    context.add_output_metadata({"stopped": dg.MetadataValue.table(records, schema), "count": len(rows)})
+    context.add_output_metadata({"stopped": preview_table(rows, ("kind", "id", "name", "was", "note")), "count": len(rows)})
     return rows
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
+from cmms_pipelines.defs.metadata import preview_table
 from cmms_pipelines.defs.resources import SourceSystem, Warehouse
 from cmms_pipelines.defs.running import SYNC_RETRIES, operator_errors, run_tags, sync_key
 
@@ -103,14 +104,13 @@ def replay(
             is_dry_run=config.dry_run,
         )
         told = report.as_dict()
-        records = [dg.TableRecord(one) for one in told["still_refused"]]
-        schema = dg.TableSchema([dg.TableColumn(name, "text") for name in ("sync_type", "record_key", "rule", "message")])
+        refused = preview_table(told["still_refused"], ("sync_type", "record_key", "rule", "message"))
         numbers = ("judged", "accepted", "refused", "overtaken", "is_dry_run")
         context.add_output_metadata(
             {
                 **{name: told[name] for name in numbers},
                 "refused_by_rule": told["refused_by_rule"],
-                "still_refused": dg.MetadataValue.table(records, schema),
+                "still_refused": refused,
             }
         )
         context.log.info("Judged %d again: %d accepted, %d still refused", report.judged, report.accepted, report.refused)

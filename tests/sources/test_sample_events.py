@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from cmms_pipelines.defs.maintenance.test_events import SEND_TEST_EVENTS
+from cmms_pipelines.defs.maintenance.sample_events import SEND_TEST_EVENTS
 from cmms_pipelines.domain.webhook_source import WebhookSource
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage.configurations import register_source

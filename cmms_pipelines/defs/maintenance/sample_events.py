@@ -7,6 +7,7 @@ import uuid
 import dagster as dg
 from pydantic import Field
 
+from cmms_pipelines.defs.metadata import preview_table
 from cmms_pipelines.defs.resources import Warehouse
 from cmms_pipelines.defs.running import operator_errors, run_tags
 
@@ -33,7 +34,7 @@ def send_samples(context: dg.OpExecutionContext, config: TestEventsConfig, wareh
         from cmms_pipelines.domain.errors import PermanentError  # noqa: PLC0415 - keeps start-up light
         from cmms_pipelines.settings import read_settings  # noqa: PLC0415
         from cmms_pipelines.sync.sample_events import local_receiver  # noqa: PLC0415
-        from cmms_pipelines.sync.test_sources import active_signers, temporary_source  # noqa: PLC0415
+        from cmms_pipelines.sync.trial_sources import active_signers, temporary_source  # noqa: PLC0415
 
         engine, settings = warehouse.engine(), read_settings()
         receiver = config.receiver or local_receiver(settings)
@@ -44,8 +45,7 @@ def send_samples(context: dg.OpExecutionContext, config: TestEventsConfig, wareh
         if not config.presets:
             for source in config.sources or active_signers(engine):
                 rows.append(_sent(warehouse, source, receiver, config.wait_s))
-        records = [dg.TableRecord({name: row.get(name, "") for name in _COLUMNS}) for row in rows]
-        table = dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name, "text") for name in _COLUMNS]))
+        table = preview_table(({**dict.fromkeys(_COLUMNS, ""), **row} for row in rows), _COLUMNS)
         context.add_output_metadata({"events": len(rows), "sent": table})
         if failed := [row for row in rows if row.get("status") not in {"processed", "ignored"}]:
             said = "; ".join(
