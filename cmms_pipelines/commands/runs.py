@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import dagster as dg
 
 PARTITION = "dagster/partition"
-_QUIET = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ class JobRunner:
     def run(self, job_name: str, *, tags: Mapping[str, str] | None = None, run_config: Mapping[str, Any] | None = None) -> Ended:
         """Execute a job once."""
         from cmms_pipelines.definitions import definitions  # noqa: PLC0415 - Dagster takes a second
+        from cmms_pipelines.defs.console import COMMAND_LINE_LOGGER  # noqa: PLC0415
         from cmms_pipelines.defs.orphans import process_tags  # noqa: PLC0415
 
         given = {**process_tags(), **(tags or {})}
@@ -49,7 +49,7 @@ class JobRunner:
             definitions()
             .resolve_job_def(job_name)
             .execute_in_process(
-                run_config={**_QUIET, **(run_config or {})},
+                run_config={"loggers": {COMMAND_LINE_LOGGER: {}}, **(run_config or {})},
                 instance=self.instance,
                 partition_key=given.get(PARTITION),
                 tags=given,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from cmms_pipelines.defs.console import COMMAND_LINE_LOGGER, command_line_logger
 from cmms_pipelines.defs.equipment import definitions as equipment
 from cmms_pipelines.defs.maintenance import definitions as maintenance
 from cmms_pipelines.defs.maintenance import reconciliation, requested_syncs
@@ -33,5 +34,6 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
         dg.Definitions(
             resources={"warehouse": Warehouse(), "source_system": SourceSystem(), **(resource_overrides or {})},
             executor=dg.in_process_executor,
+            loggers={"console": dg.colored_console_logger, COMMAND_LINE_LOGGER: command_line_logger},
         ),
     )
