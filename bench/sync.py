@@ -1,20 +1,21 @@
 """How fast a sync is: ours, dlt and PostgreSQL itself, on the same rows, the same server and in one run.
 
-    python bench/sync.py [--json] [--quick] [--only ours,floor,dlt-default,dlt-best,night,growth] [--rows N] [--repeat N]
+    python bench/sync.py [--json] [--quick] [--only ours,floor,dlt-default,dlt-best,dlt-keyed,...] [--rows N] [--repeat N]
 
 | contender | does |
 |---|---|
 | ours | HTTP JSON to validated and merged rows with foreign keys, through the Dagster assets, one process a sync |
 | dlt-default | dlt's `rest_api` source by page numbers, merge on the key, everything else as it comes |
 | dlt-best | dlt with an own fetch that yields Arrow tables, several workers and its fastest loader |
+| dlt-keyed | the same into tables with primary keys and a foreign key, as ours have |
 | floor | `psql`: COPY of a ready CSV and one merge statement into the same tables as ours |
 
-dlt neither validates nor has foreign keys. Each contender starts from fresh tables and does three phases: `cold`, `unchanged`
-(the same again) and `changed_10` (a tenth of the rows differs); a CHECKPOINT comes before each. What is timed is the work inside
-a process that has its code loaded: for ours the Dagster run, with what it imports on the way. Apart from that: `start_s`, what a
-new process takes until then, and `checks_s`, the run's asset checks, which look over the tables once more. `spread` is (slowest -
-fastest) / median of the repetitions. `night` is one day of all machines on top of what is stored; `growth` the time and peak
-memory of ours at a tenth of the rows, all and three times as many.
+dlt does not validate, and the tables that it makes itself have neither keys nor foreign keys. Each contender starts from fresh
+tables and does three phases: `cold`, `unchanged` (the same again) and `changed_10` (a tenth of the rows differs); a CHECKPOINT
+comes before each. What is timed is the work inside a process that has its code loaded: for ours the Dagster run, with what it
+imports on the way. Apart from that: `start_s`, what a new process takes until then, and `checks_s`, the run's asset checks, which
+look over the tables once more. `spread` is (slowest - fastest) / median of the repetitions. Two more parts: `night` is one day of
+all machines on top of what is stored; `growth` the time and peak memory of ours at a tenth of the rows, all, three times as many.
 """
 
 import argparse
@@ -141,6 +142,7 @@ RUNNERS: dict[str, Callable[[Lab, Plan, Figures], None]] = {
     "floor": run_floor,
     "dlt-default": run_dlt("default"),
     "dlt-best": run_dlt("best"),
+    "dlt-keyed": run_dlt("keyed"),
 }
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 PHASES = {"cold": 0, "unchanged": 0, "changed_10": 1}  # the variant that the source serves in each
-CONTENDERS = ("ours", "floor", "dlt-default", "dlt-best")
+CONTENDERS = ("ours", "floor", "dlt-default", "dlt-best", "dlt-keyed")
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ def report(plan: Plan, figures: Figures, night: dict[str, Any] | None, growth: l
         **{f"rows_per_s_{phase}": rate("ours", phase) for phase in PHASES},
         "ratio_to_dlt_default": ratio("dlt-default", "cold"),
         "ratio_to_dlt_best": ratio("dlt-best", "cold"),
+        "ratio_to_dlt_keyed": ratio("dlt-keyed", "cold"),
         "ratio_to_floor_cold": ratio("floor", "cold"),
         "ratio_to_floor_unchanged": ratio("floor", "unchanged"),
         "ratios": {
