@@ -18,6 +18,7 @@ from cmms_pipelines.commands import (
     database,
     events,
     hook,
+    maintenance,
     rejections,
     services,
     sync,
@@ -66,6 +67,7 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(config.app, name="config")
 config.app.add_typer(conflict_policies.app, name="conflicts")
 app.add_typer(conflicts.app, name="conflicts")
+app.add_typer(maintenance.app, name="maintenance")
 app.add_typer(tokens.app, name="tokens")
 
 if __name__ == "__main__":

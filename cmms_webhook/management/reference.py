@@ -21,6 +21,7 @@ _TITLES = {
     "events": "Events",
     "records": "Work orders and equipment",
     "conflicts": "Conflicts",
+    "maintenance": "Maintenance rules",
     "alerts": "Alerts",
     "configurations": "Configurations",
     "secrets": "Secrets",

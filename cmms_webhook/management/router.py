@@ -15,6 +15,7 @@ from cmms_webhook.management import (
     configurations,
     conflicts,
     events,
+    maintenance_rules,
     problems,
     records,
     source_secrets,
@@ -41,7 +42,7 @@ def create_router(state: ManagementState) -> APIRouter:
     # the gate admits; this tells the description so
     router = APIRouter(prefix=PREFIX, lifespan=lifespan, dependencies=[Security(_bearer)], route_class=route_class)
     # /events/stream comes before /events/{event_id}
-    for part in (status, events, configurations, source_secrets, trials, alerts, records, conflicts):
+    for part in (status, events, configurations, source_secrets, trials, alerts, records, conflicts, maintenance_rules):
         router.include_router(part.create_router(state, route_class))
     return router
 

@@ -10,6 +10,7 @@ from cmms_pipelines.defs.maintenance.inbox import observe_inbox, observe_inbox_j
 from cmms_pipelines.defs.maintenance.jobs import process_maintenance_events
 from cmms_pipelines.defs.maintenance.reconciliation import find_missed_events
 from cmms_pipelines.defs.maintenance.replay import replay_events
+from cmms_pipelines.defs.maintenance.rules import set_maintenance_rule
 from cmms_pipelines.defs.maintenance.sample_events import send_test_events
 from cmms_pipelines.defs.maintenance.sensors import maintenance_inbox_sensor
 
@@ -24,7 +25,7 @@ def build(time_zone: str) -> dg.Definitions:
     )
     of_conflicts = dg.Definitions(
         assets=[observe_queue],
-        jobs=[observe_conflicts, resolve_conflicts, edit_record],
+        jobs=[observe_conflicts, resolve_conflicts, edit_record, set_maintenance_rule],
         schedules=[observe_conflicts_hourly],
     )
     return dg.Definitions.merge(of_events, of_conflicts, recorded_orders.build(time_zone))
