@@ -1,14 +1,18 @@
-"""`cmms db`: where the database is, its migrations, and the embedded server's end."""
+"""`cmms db`: where the database is, its migrations, backup and restore, and the embedded server's end."""
 
+import datetime as dt
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cmms_pipelines.commands.output import tell
+from cmms_pipelines.commands.output import AsJson, show_json, tell
 from cmms_pipelines.settings import Settings, read_settings
 
-app = typer.Typer(help="The database: its address, its migrations, the embedded server.", no_args_is_help=True)
+app = typer.Typer(
+    help="The database: its address, its migrations, backup and restore, the embedded server.", no_args_is_help=True
+)
 
 
 class Driver(StrEnum):
@@ -42,6 +46,55 @@ def stop() -> None:
 
     home = read_settings().home
     tell(f"stopped the database of {home}" if embedded.stop(home) else f"no database of {home} runs")
+
+
+@app.command()
+def backup(
+    output: Annotated[Path, typer.Option(help="The file to write; or a folder, and the file is named after the time.")],
+    *,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="Of the backups in the folder, keep the newest so many and remove the others.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write both databases to one file, while everything runs, and read it back. The key of sealed secrets is not in it."""
+    from cmms_pipelines.operate.backup import back_up  # noqa: PLC0415 - loads SQLAlchemy
+    from cmms_pipelines.storage.secrets import KEY_FILE  # noqa: PLC0415
+
+    settings = read_settings()
+    made = back_up(settings, output.absolute(), now=dt.datetime.now(dt.UTC), keep=keep, progress=tell)
+    if made.manifest.key_check is not None and settings.secret_key is None:
+        tell(f"sealed secrets need their key, which is not in a backup: keep {settings.home / KEY_FILE} in another safe place")
+    if as_json:
+        show_json(made.figures())
+    else:
+        tell(f"{made.file} is written and verified: {made.bytes / 1e6:.1f} MB" + _removed(made.removed))
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file of `cmms db backup`.")],
+    *,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also into databases that are not empty: what they hold is removed.")
+    ] = False,
+    any_key: Annotated[
+        bool, typer.Option("--any-key", help="Also without the key that sealed the secrets: they must be given anew.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup back, compare every table with what was written, and say so; the services must be stopped."""
+    from cmms_pipelines.operate.restore import restore as put_back  # noqa: PLC0415 - loads SQLAlchemy
+
+    restored = put_back(read_settings(), file.absolute(), replace=replace, any_key=any_key, progress=tell)
+    if as_json:
+        show_json(restored.figures())
+        return
+    tell(f"{file} is in force again" + (": `cmms db migrate` brings it to this version" if restored.needs_migration else ""))
+
+
+def _removed(files: tuple[Path, ...]) -> str:
+    return f"; removed {len(files)} older ones" if files else ""
 
 
 def _address(settings: Settings) -> str:

