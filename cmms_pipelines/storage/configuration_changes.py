@@ -247,27 +247,22 @@ def generate_secret(scheme: SchemeName) -> SecretStr:
 def _expire_others(connection: sa.Connection, system: str, at: dt.datetime, now: dt.datetime, actor: str) -> None:
     table = webhook_secrets.c
     later = sa.or_(table.expires_at.is_(None), table.expires_at > at)
-    changed = connection.scalars(
-        sa.update(webhook_secrets)
-        .where(table.cmms_system_id == system, table.revoked_at.is_(None), later)
-        .values(expires_at=sa.func.greatest(at, now))
-        .returning(table.id)
-    ).all()
-    if changed:
-        tell_receivers(connection)
-        connection.execute(
-            sa.insert(audit_log),
-            [
-                {
-                    "actor": actor,
-                    "action": "secret.expiry_set",
-                    "entity_type": "webhook_source",
-                    "entity_key": system,
-                    "after": {"secret_id": str(identifier), "expires_at": at.isoformat()},
-                }
-                for identifier in changed
-            ],
-        )
+    theirs = sa.and_(table.cmms_system_id == system, table.revoked_at.is_(None), later)
+    before = connection.execute(sa.select(table.id, table.expires_at).where(theirs).with_for_update()).all()
+    if not before:
+        return
+    ends_at = max(at, now)
+    connection.execute(sa.update(webhook_secrets).where(table.id.in_([row.id for row in before])).values(expires_at=ends_at))
+    tell_receivers(connection)
+    entry = {"actor": actor, "action": "secret.expiry_set", "entity_type": "webhook_source", "entity_key": system}
+    connection.execute(
+        sa.insert(audit_log),
+        [{**entry, "before": _expiry(row.id, row.expires_at), "after": _expiry(row.id, ends_at)} for row in before],
+    )
+
+
+def _expiry(secret_id: uuid.UUID, at: dt.datetime | None) -> dict[str, str | None]:
+    return {"secret_id": str(secret_id), "expires_at": at.isoformat() if at else None}
 
 
 def _locked_at(connection: sa.Connection, system: str, expected_version: int | None) -> StoredConfiguration:

@@ -26,11 +26,13 @@ TRIED = 100
 _hooks = maintenance_event_hooks.c
 
 _AUDIT = sa.text(f"""
-    INSERT INTO {audit_log.fullname} (actor, action, entity_type, entity_key, before, reason, dagster_run_id)
+    INSERT INTO {audit_log.fullname} (actor, action, entity_type, entity_key, before, after, reason, dagster_run_id)
     SELECT :actor, 'event.replayed', 'maintenance_event', id::text,
            jsonb_build_object(
                'processing_status', processing_status, 'retry_count', retry_count, 'error_message', error_message
-           ), :reason, :run_id
+           ),
+           jsonb_build_object('processing_status', 'pending', 'retry_count', 0, 'error_message', NULL, 'replays', replays + 1),
+           :reason, :run_id
     FROM {maintenance_event_hooks.fullname} WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY sequence
 """)
 _PUT_BACK = sa.text(f"""

@@ -99,16 +99,17 @@ def active_secrets(
 def revoke(connection: sa.Connection, secret_id: uuid.UUID, actor: str, now: dt.datetime) -> bool:
     """Take a secret out of force from `now` on; False if there is none in force with this id."""
     secrets = webhook_secrets.c
-    system = connection.execute(
+    revoked = connection.execute(
         sa.update(webhook_secrets)
         .where(secrets.id == secret_id, secrets.revoked_at.is_(None))
         .values(revoked_at=now)
-        .returning(secrets.cmms_system_id)
-    ).scalar_one_or_none()
-    if system is None:
+        .returning(secrets.cmms_system_id, secrets.expires_at)
+    ).one_or_none()
+    if revoked is None:
         return False
     tell_receivers(connection)
-    _audit(connection, "secret.revoked", actor, system, {"secret_id": str(secret_id)})
+    was = {"secret_id": str(secret_id), "expires_at": revoked.expires_at.isoformat() if revoked.expires_at else None}
+    _audit(connection, "secret.revoked", actor, revoked.cmms_system_id, was | {"revoked_at": now.isoformat()}, before=was)
     return True
 
 
@@ -120,12 +121,18 @@ def mark_used(connection: sa.Connection, used: Mapping[uuid.UUID, dt.datetime]) 
         connection.execute(sa.update(webhook_secrets).where(secrets.id == identifier).values(last_used_at=at))
 
 
-def _audit(connection: sa.Connection, action: str, actor: str, cmms_system_id: str, after: dict[str, str | None]) -> None:
-    connection.execute(
-        sa.insert(audit_log).values(
-            actor=actor, action=action, entity_type="webhook_source", entity_key=cmms_system_id, after=after
-        )
-    )
+def _audit(
+    connection: sa.Connection,
+    action: str,
+    actor: str,
+    cmms_system_id: str,
+    after: dict[str, str | None],
+    *,
+    before: dict[str, str | None] | None = None,
+) -> None:
+    entry = {"actor": actor, "action": action, "entity_type": "webhook_source", "entity_key": cmms_system_id}
+    sides = {"before": before, "after": after} if before else {"after": after}
+    connection.execute(sa.insert(audit_log).values(**entry, **sides))
 
 
 def _decrypt(box: MultiFernet, ciphertext: bytes) -> SecretStr | None:

@@ -28,18 +28,20 @@ class TokenInfo:
 
 def set_api_token(connection: sa.Connection, box: MultiFernet, cmms_system_id: str, token: SecretStr, *, actor: str) -> None:
     """Store the token with which a source's API is asked, in the place of the one before."""
+    before = api_token_info(connection, cmms_system_id)
     values = {"ciphertext": box.encrypt(token.get_secret_value().encode("utf-8")), "changed_by": actor}
     insert = pg.insert(source_api_tokens).values(cmms_system_id=cmms_system_id, **values)
     changed = {**values, "changed_at": sa.func.now()}
     connection.execute(insert.on_conflict_do_update(index_elements=[_tokens.cmms_system_id], set_=changed))
-    _audit(connection, "api_token.set", cmms_system_id, actor)
+    _audit(connection, "api_token.set", cmms_system_id, actor, before=before, after=api_token_info(connection, cmms_system_id))
 
 
 def remove_api_token(connection: sa.Connection, cmms_system_id: str, *, actor: str) -> bool:
     """Forget the token of a source; False if there was none."""
+    before = api_token_info(connection, cmms_system_id)
     found = connection.execute(sa.delete(source_api_tokens).where(_tokens.cmms_system_id == cmms_system_id)).rowcount
     if found:
-        _audit(connection, "api_token.removed", cmms_system_id, actor)
+        _audit(connection, "api_token.removed", cmms_system_id, actor, before=before, after=None)
     return bool(found)
 
 
@@ -67,7 +69,14 @@ def read_api_token(connection: sa.Connection, box: MultiFernet, cmms_system_id: 
         raise PermanentError(f"CMMS_SECRET_KEY is not the key that the API token of {cmms_system_id} was stored with.") from error
 
 
-def _audit(connection: sa.Connection, action: str, cmms_system_id: str, actor: str) -> None:
-    connection.execute(
-        sa.insert(audit_log).values(actor=actor, action=action, entity_type="webhook_source", entity_key=cmms_system_id)
-    )
+def _audit(
+    connection: sa.Connection, action: str, cmms_system_id: str, actor: str, *, before: TokenInfo | None, after: TokenInfo | None
+) -> None:
+    """Note who did what; of a token only who had set it, and when."""
+    sides = {
+        side: {"changed_by": info.changed_by, "changed_at": info.changed_at.isoformat()}
+        for side, info in (("before", before), ("after", after))
+        if info is not None
+    }
+    entry = {"actor": actor, "action": action, "entity_type": "webhook_source", "entity_key": cmms_system_id}
+    connection.execute(sa.insert(audit_log).values(**entry, **sides))

@@ -112,16 +112,16 @@ async def deliver(receiver: ASGIApp, path: str, headers: dict[str, str], body: b
 
 
 def _signed_sample(state: ManagementState, system: str, actor: str) -> tuple[bytes, dict[str, str]]:
-    now = state.clock()
+    now, event_id = state.clock(), uuid.uuid4()
     with state.engine.begin() as connection:  # no change that the receiver would have to follow
         stored = found_source(connection, system)
         if not stored.is_active:
             raise problems.unusable("The source is not active.")
         source = read_source(stored.configuration)
         secrets = [one for one in active_secrets(connection, state.box, now, system) if one.value is not None]
+        sent = {"event_id": str(event_id), "scheme": source.scheme.value, "secret_id": str(secrets[0].id) if secrets else None}
         entry = {"actor": actor, "action": "configuration.tested", "entity_type": "webhook_source", "entity_key": system}
-        connection.execute(sa.insert(audit_log).values(**entry))
-    event_id = uuid.uuid4()
+        connection.execute(sa.insert(audit_log).values(**entry, after=sent))
     body = orjson.dumps(sample_body(source.format, now, event_id))
     headers = {"content-type": "application/json"}
     if source.scheme is SchemeName.UNSIGNED:
