@@ -18,6 +18,7 @@ from cmms_pipelines.operate.supervise import Progress, Supervisor, supervised
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage import embedded, migrate
 from cmms_pipelines.storage.engine import CONNECT_TIMEOUT_S, Databases, ensure_database, locate, shared_engine
+from cmms_pipelines.storage.inbox_peek import tell_watchers_to_stop
 
 DRAIN_JOB = "process_maintenance_events"
 
@@ -75,6 +76,7 @@ def running(settings: Settings, progress: Progress, *, emulator_token: str | Non
                 yield stack
             finally:
                 runs.end_in_flight(dagster, None if emulator_token else DRAIN_JOB, progress)
+                tell_watchers_to_stop(databases.cmms)
 
 
 def prepare_databases(settings: Settings, progress: Progress) -> Databases:

@@ -6,6 +6,7 @@ What does not: claiming (`storage.inbox_claims`).
 
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -14,6 +15,7 @@ from cmms_pipelines.storage.drain_turns import CHANNEL as DRAIN_CHANNEL
 from cmms_pipelines.storage.drain_turns import DrainState, drain_state
 
 INBOX_CHANNEL = "cmms_inbox"
+STOP_CHANNEL = "cmms_stop"
 _CONNECT_TIMEOUT_S = 5
 
 _PEEK = """
@@ -76,11 +78,14 @@ class InboxWatch:
             self.close()
             return self._look()
 
-    def wait(self, seconds: float, channels: Collection[str] = (INBOX_CHANNEL, DRAIN_CHANNEL)) -> None:
-        """Wait until one of `channels` is told something, at most `seconds`."""
+    def wait(self, seconds: float, channels: Collection[str] = (INBOX_CHANNEL, DRAIN_CHANNEL)) -> bool:
+        """Wait until one of `channels` is told something, at most `seconds`; return whether watchers have to stop."""
         for notification in self._connected().notifies(timeout=seconds):
+            if notification.channel == STOP_CHANNEL:
+                return True
             if notification.channel in channels:
-                return
+                return False
+        return False
 
     def close(self) -> None:
         """Give the connection back."""
@@ -101,6 +106,7 @@ class InboxWatch:
             )
             self._connection.execute(f"LISTEN {INBOX_CHANNEL}")
             self._connection.execute(f"LISTEN {DRAIN_CHANNEL}")
+            self._connection.execute(f"LISTEN {STOP_CHANNEL}")
         return self._connection
 
 
@@ -112,6 +118,15 @@ def shared_watch(address: str) -> InboxWatch:
     """Return this process's watch on `address`; one thread uses it at a time."""
     with _watches_lock:
         return _watches.setdefault(address, InboxWatch(address))
+
+
+def tell_watchers_to_stop(address: str) -> None:
+    """End the waits of all watches on the inbox: what waits in them is about to be stopped. Nothing if there is no database."""
+    with (
+        suppress(psycopg.OperationalError),
+        psycopg.connect(address, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S) as connection,
+    ):
+        connection.execute(f"NOTIFY {STOP_CHANNEL}")
 
 
 def dead_letters(address: str) -> DeadLetters:

@@ -20,7 +20,7 @@ from cmms_pipelines.defs.resources import SourceSystem, Warehouse
 from cmms_pipelines.storage.drain import DrainReport, drain
 from cmms_pipelines.storage.drain_turns import DrainState
 from cmms_pipelines.storage.engine import with_driver
-from cmms_pipelines.storage.inbox_peek import InboxWatch, shared_watch
+from cmms_pipelines.storage.inbox_peek import InboxWatch, shared_watch, tell_watchers_to_stop
 from tests.conftest import Database
 from tests.storage.inbox_world import drain_now, order_row, send, work_order
 
@@ -121,6 +121,29 @@ def test_the_sensor_ends_its_tick_in_time_when_nothing_comes(instance: dg.Dagste
     decision, _ = watch_inbox(watch, instance, wait_s=0.5)
     assert (decision.start, decision.reason) == (False, "Nothing is due.")
     assert time.monotonic() - started < 1.0
+
+
+def test_a_retry_that_becomes_due_is_noticed_although_nobody_tells(
+    database: Database, instance: dg.DagsterInstance, watch: InboxWatch
+) -> None:
+    work_order(database.url, title="A")
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE cmms.maintenance_event_hooks SET next_attempt_at = now() + interval '0.5 s'")
+    assert watch_inbox(watch, instance, wait_s=10.0)[0].start
+
+
+def test_a_tick_ends_when_watchers_are_told_to_stop(database: Database, instance: dg.DagsterInstance, watch: InboxWatch) -> None:
+    watch.look()
+    stop = threading.Timer(0.3, tell_watchers_to_stop, (database.url,))
+    stop.start()
+    started = time.monotonic()
+    assert not watch_inbox(watch, instance, wait_s=30.0)[0].start
+    stop.join()
+    assert time.monotonic() - started < 15.0
+
+
+def test_telling_watchers_to_stop_needs_no_database() -> None:
+    tell_watchers_to_stop("postgresql://nobody@127.0.0.1:1/none")
 
 
 def test_the_sensor_leaves_the_events_to_a_drain_at_work_and_starts_the_next_when_that_one_leaves(

@@ -11,8 +11,11 @@ from cmms_pipelines.storage.drain_turns import CHANNEL as DRAIN_CHANNEL
 from cmms_pipelines.storage.drain_turns import DrainState
 from cmms_pipelines.storage.inbox_peek import INBOX_CHANNEL, InboxState, InboxWatch, shared_watch
 
-WAIT_S = 4.0
-"""The daemon looks at its sensors every 5 s: a tick that takes longer than this misses the next look."""
+WAIT_S = 24.0
+"""The daemon looks at its sensors every 5 s, and nobody listens from the end of a tick to its next look: long ticks are deaf more
+rarely, and cost less. One that ended just after a look would be deaf for 5 s: a second is kept free for what a tick costs."""
+LOOK_AGAIN_S = 1.0
+"""Nobody tells that a retry has become due."""
 UNSETTLED_WAIT_S = 0.25
 
 _WAITING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
@@ -34,7 +37,10 @@ def maintenance_inbox_sensor(context: dg.SensorEvaluationContext, warehouse: War
 
 
 def watch_inbox(watch: InboxWatch, instance: dg.DagsterInstance, wait_s: float) -> tuple[Decision, InboxState]:
-    """Look, and look again at each notification, until a drain has to be started or `wait_s` seconds have passed."""
+    """Look, and look again at each notification, until a drain has to be started or `wait_s` seconds have passed.
+
+    It ends at once when watchers are told to stop: a service that ends waits for its ticks.
+    """
     deadline = time.monotonic() + wait_s
     while True:
         inbox = watch.look()
@@ -46,9 +52,11 @@ def watch_inbox(watch: InboxWatch, instance: dg.DagsterInstance, wait_s: float) 
         # while a drain works, the events are its business: only its own end wakes the sensor
         channels = (INBOX_CHANNEL, DRAIN_CHANNEL) if inbox.drain is DrainState.ABSENT else (DRAIN_CHANNEL,)
         if decision.is_settled:
-            watch.wait(left, channels)
+            has_to_stop = watch.wait(min(left, LOOK_AGAIN_S), channels)
         else:
-            watch.wait(min(left, UNSETTLED_WAIT_S), (DRAIN_CHANNEL,))
+            has_to_stop = watch.wait(min(left, UNSETTLED_WAIT_S), (DRAIN_CHANNEL,))
+        if has_to_stop:
+            return decision, inbox
 
 
 def drain_runs(instance: dg.DagsterInstance) -> DrainRuns:
