@@ -33,10 +33,11 @@ def check(
 
     Nothing is written. The exit code is 0 only if all is well.
     """
+    from cmms_pipelines.storage.settings_at_start import settings_at_start  # noqa: PLC0415 - loads SQLAlchemy
     from cmms_pipelines.sync.api_check import check_api  # noqa: PLC0415 - loads pandas and httpx
 
     result = check_api(
-        read_settings(),
+        settings_at_start(read_settings(), tell),
         now=lambda: dt.datetime.now(dt.UTC),
         plant_codes=plant or (),
         last_day=date.date() if date else None,

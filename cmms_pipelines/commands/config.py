@@ -1,4 +1,10 @@
-"""`cmms config`: the sources of events as they are configured, their versions, and the way back to one."""
+"""`cmms config`: the configuration centre, every kind of configuration with its versions and the way back to one.
+
+What belongs here: what is typed and what is printed. What does not: the kinds (`storage.configuration_centre`).
+
+Where a kind is asked for, the name of a source of events may stand instead: `cmms config show plant-cmms` is
+`cmms config show webhook plant-cmms`, with its secrets listed.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -7,15 +13,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cmms_pipelines.commands.config_places import Place, find_place, read_document, stored_places
 from cmms_pipelines.commands.output import AsJson, show_json, show_rows, tell
+from cmms_pipelines.commands.runs import operator
 from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.settings import read_settings
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-app = typer.Typer(help="Sources of events as they are configured.", no_args_is_help=True)
+KINDS = "api, schedules, mapping, thresholds, alerts, webhook or conflicts"
+
+app = typer.Typer(
+    help="Everything that is configured: checked, versioned, and taken back where it was wrong.", no_args_is_help=True
+)
 _System = Annotated[str, typer.Argument(help="The source.")]
+_Kind = Annotated[str, typer.Argument(metavar="KIND", help=f"{KINDS}; or the name of a source of events.")]
+_OfSystem = Annotated[
+    str | None,
+    typer.Argument(metavar="[SYSTEM]", help="For webhook and conflicts the system; for mapping, by default that of the API."),
+]
+_File = Annotated[
+    Path | None, typer.Option("--file", help="A document, as JSON or (by its name) TOML; '-' reads JSON from stdin.")
+]
 
 
 @app.command(name="list")
@@ -40,66 +60,168 @@ def list_all(*, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def show(system: _System) -> None:
-    """Print a source as JSON: its configuration, and its secrets without their values."""
-    from cmms_pipelines.storage.configuration_changes import find_source, list_secrets  # noqa: PLC0415 - loads SQLAlchemy
+def show(
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help=f"{KINDS}; or a source of events. By default all.")] = None,
+    system: _OfSystem = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is in force, and where each value comes from: the environment, a stored version, or the default."""
+    from cmms_pipelines.storage import configuration_centre as centre  # noqa: PLC0415 - loads SQLAlchemy
 
+    settings = read_settings()
     with _engine().connect() as connection:
-        stored, secrets = find_source(connection, system), list_secrets(connection, system)
-    show_json(
-        {
-            "cmms_system_id": stored.cmms_system_id,
-            "configuration": dict(stored.configuration),
-            "is_active": stored.is_active,
-            "version": stored.version,
-            "warnings": _warnings(stored.configuration),
-            "secrets": [asdict(secret) for secret in secrets],
-        }
-    )
+        if kind is not None and kind not in centre.KINDS and system is None:
+            return _show_source(connection, kind)
+        places = stored_places(connection, settings) if kind is None else [find_place(connection, settings, kind, system)]
+        found = [centre.show(connection, settings, place.kind, place.system) for place in places]
+    if as_json:
+        return show_json([asdict(one) for one in found] if kind is None else asdict(found[0]))
+    rows = [
+        {"kind": one.kind, "system": one.cmms_system_id, "key": key, **value}
+        for one in found
+        for key, value in one.values.items()
+    ]
+    show_rows(rows, as_json=False, nothing="nothing is configured")
+    for one in found:
+        if one.problem:
+            tell(f"{one.kind} for {one.cmms_system_id}: {one.problem}")
+        if not one.is_active:
+            tell(f"{one.kind} for {one.cmms_system_id}: version {one.version} is switched off")
+    return None
 
 
 @app.command()
 def validate(
-    system: Annotated[str | None, typer.Argument(help="A stored source; by default all of them.")] = None,
-    file: Annotated[
-        Path | None, typer.Option("--file", exists=True, dir_okay=False, help="A configuration as a JSON object.")
-    ] = None,
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help=f"{KINDS}; or a source of events. By default all.")] = None,
+    system: _OfSystem = None,
+    file: _File = None,
     *,
+    reachable: Annotated[
+        bool, typer.Option("--reachable", help="Also test the connection to the external API with it, as `cmms api check` does.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check configurations without changing anything; exit code 1 if one is not usable."""
-    rows = [_judged(str(file), _from(file))] if file else [_judged(name, stored) for name, stored in _stored(system).items()]
-    show_rows(rows, as_json=as_json, nothing="no sources of events")
+    """Check what is stored, or a file, without changing anything; exit code 1 if something is not usable."""
+    settings = read_settings()
+    if file is not None and kind is None:
+        rows = [_judged(str(file), "webhook", read_document(file))]  # a file alone is a source of events
+    else:
+        with _engine().connect() as connection:
+            places = [find_place(connection, settings, kind, system)] if kind else stored_places(connection, settings)
+            rows = [_judged(place.system, place.kind.name, _document(connection, place, file)) for place in places]
+    if reachable and all(row["is_usable"] for row in rows):
+        rows.append(_reached(read_document(file) if file is not None and kind == "api" else None))
+    show_rows(rows, as_json=as_json, nothing="nothing is configured")
     if not all(row["is_usable"] for row in rows):
         raise typer.Exit(1)
 
 
+@app.command(name="set")
+def set_document(
+    kind: _Kind,
+    system: _OfSystem = None,
+    *,
+    file: Annotated[Path, typer.Option("--file", help="The document, as JSON or (by its name) TOML; '-' reads JSON from stdin.")],
+    version: Annotated[int | None, typer.Option(min=0, help="Only if it is still at this version; 0: nothing is stored.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a document the configuration in force; what it leaves out is as by default. One that does not fit changes nothing."""
+    from cmms_pipelines.storage import configuration_centre as centre  # noqa: PLC0415 - loads SQLAlchemy
+    from cmms_pipelines.storage.secrets import secret_box  # noqa: PLC0415
+
+    settings, document = read_settings(), read_document(file)
+    with _engine().begin() as connection:
+        place = find_place(connection, settings, kind, system)
+        stored = centre.change(
+            connection,
+            lambda: secret_box(settings),
+            place.kind,
+            place.system,
+            document,
+            expected_version=version,
+            actor=operator(),
+        )
+        shown = centre.show(connection, settings, place.kind, place.system)
+    if as_json:
+        return show_json(asdict(shown))
+    tell(f"{place} is at version {stored.version}")
+    for key, value in shown.values.items():
+        if key in document and str(value["source"]).startswith("environment"):
+            tell(f"{key}: the {value['source']} wins over what is stored")
+    if place.kind.name in ("schedules", "thresholds"):
+        tell(
+            "Times of schedules and what partitions depend on hold once the code locations are loaded again (restart `cmms up`)."
+        )
+    return None
+
+
 @app.command()
-def history(system: _System, *, as_json: AsJson = False) -> None:
-    """List all versions of a source, the newest first."""
-    from cmms_pipelines.storage.configuration_changes import history as read_history  # noqa: PLC0415 - loads SQLAlchemy
+def diff(
+    kind: _Kind,
+    system: _OfSystem = None,
+    first: Annotated[
+        int | None,
+        typer.Option("--from", min=0, help="A version, 0 the defaults; by default the one before, with a file the newest."),
+    ] = None,
+    to: Annotated[int | None, typer.Option("--to", min=0, help="A version; by default the newest.")] = None,
+    file: _File = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show what two versions differ in, or the newest version and a file."""
+    from cmms_pipelines.storage import configuration_centre as centre  # noqa: PLC0415 - loads SQLAlchemy
+
+    if file is not None and to is not None:
+        raise typer.BadParameter("give --to or --file, not both")
+    with _engine().connect() as connection:
+        place = find_place(connection, read_settings(), kind, system)
+        newest = place.newest(connection)
+        before = first if first is not None else newest if file is not None else max(newest - 1, 0)
+        left = centre.version_of(connection, place.kind, place.system, before)
+        if file is None:
+            right: Mapping[str, Any] = centre.version_of(connection, place.kind, place.system, newest if to is None else to)
+        else:
+            right = place.kind.check(read_document(file))
+    rows = [asdict(one) for one in centre.compare(place.kind, left, right)]
+    show_rows(rows, as_json=as_json, nothing="they do not differ")
+
+
+@app.command()
+def history(kind: _Kind, system: _OfSystem = None, *, as_json: AsJson = False) -> None:
+    """List all versions, the newest first, with who changed it and when."""
+    from cmms_pipelines.storage import configuration_centre as centre  # noqa: PLC0415 - loads SQLAlchemy
 
     with _engine().connect() as connection:
-        rows = [asdict(version) for version in read_history(connection, system)]
+        place = find_place(connection, read_settings(), kind, system)
+        rows = [asdict(version) for version in centre.history(connection, place.kind, place.system)]
     show_rows(rows, as_json=as_json, nothing="no versions")
 
 
 @app.command()
 def rollback(
-    system: _System,
-    to: Annotated[int, typer.Option("--to", min=1, help="The version whose content becomes the newest version.")],
+    kind: _Kind,
+    system: _OfSystem = None,
     *,
+    to: Annotated[
+        int, typer.Option("--to", min=0, help="The version whose content becomes the newest version; 0: the defaults.")
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Go back to an earlier version of a source; its secrets are not part of it."""
-    from cmms_pipelines.storage import configuration_changes  # noqa: PLC0415 - loads SQLAlchemy
+    """Go back to an earlier version; secrets of a source are not part of it."""
+    from cmms_pipelines.storage import configuration_centre as centre  # noqa: PLC0415 - loads SQLAlchemy
 
     with _engine().begin() as connection:
-        stored = configuration_changes.rollback(connection, system, to, expected_version=None, actor="command line")
+        place = find_place(connection, read_settings(), kind, system)
+        actor = "command line" if place.kind.name == centre.WEBHOOK else operator()  # as sources have been noted from the start
+        stored = centre.rollback(connection, place.kind, place.system, to, expected_version=None, actor=actor)
     if as_json:
-        show_json({"cmms_system_id": system, "version": stored.version, "configuration": dict(stored.configuration)})
+        document = centre.shown_document(place.kind, stored.configuration)
+        show_json(
+            {"kind": place.kind.name, "cmms_system_id": place.system, "version": stored.version, "configuration": dict(document)}
+        )
     else:
-        tell(f"{system} is at version {stored.version}, with the content of version {to}")
+        tell(f"{place} is at version {stored.version}, with the content of version {to}")
 
 
 @app.command(name="api-token")
@@ -134,38 +256,62 @@ def api_token(
     return tell(f"the API token of {system} is set")
 
 
-def _stored(system: str | None) -> dict[str, Mapping[str, Any]]:
-    from cmms_pipelines.storage.configuration_changes import find_source, list_sources  # noqa: PLC0415 - loads SQLAlchemy
+def _show_source(connection: "sa.Connection", system: str) -> None:
+    """Print a source as JSON: its configuration, and its secrets without their values."""
+    from cmms_pipelines.storage.configuration_changes import list_secrets  # noqa: PLC0415 - loads SQLAlchemy
 
-    with _engine().connect() as connection:
-        found = [find_source(connection, system)] if system else list_sources(connection)
-    return {stored.cmms_system_id: stored.configuration for stored in found}
+    place = find_place(connection, read_settings(), system, None)
+    stored = place.stored(connection)
+    show_json(
+        {
+            "cmms_system_id": stored.cmms_system_id,
+            "configuration": dict(stored.configuration),
+            "is_active": stored.is_active,
+            "version": stored.version,
+            "warnings": _warnings(stored.configuration),
+            "secrets": [asdict(secret) for secret in list_secrets(connection, system)],
+        }
+    )
 
 
-def _from(file: Path) -> Mapping[str, Any]:
-    import orjson  # noqa: PLC0415
+def _document(connection: "sa.Connection", place: Place, file: Path | None) -> Mapping[str, Any]:
+    return read_document(file) if file is not None else place.document(connection)
 
+
+def _judged(name: str, kind: str, document: Mapping[str, Any]) -> dict[str, object]:
+    from cmms_pipelines.storage.configuration_centre import KINDS as BY_NAME  # noqa: PLC0415 - loads SQLAlchemy
+
+    row: dict[str, object] = {"source": name, "kind": kind, "is_usable": True, "problem": None, "warnings": ""}
     try:
-        found = orjson.loads(file.read_bytes())
-    except orjson.JSONDecodeError as error:
-        raise PermanentError(f"{file} is not JSON: {error}.") from error
-    if not isinstance(found, dict):
-        raise PermanentError(f"{file} holds no JSON object.")
-    return found
-
-
-def _judged(name: str, configuration: Mapping[str, Any]) -> dict[str, object]:
-    from cmms_pipelines.storage.configurations import read_source  # noqa: PLC0415 - loads SQLAlchemy
-
-    try:
-        source = read_source(configuration)
+        checked = BY_NAME[kind].check(document)
     except PermanentError as error:
-        return {"source": name, "is_usable": False, "problem": str(error), "warnings": ""}
-    return {"source": name, "is_usable": True, "problem": None, "warnings": "; ".join(source.warnings)}
+        return row | {"is_usable": False, "problem": str(error)}
+    if kind == "webhook":
+        from cmms_pipelines.storage.configurations import read_source  # noqa: PLC0415
+
+        row["warnings"] = "; ".join(read_source(checked).warnings)
+    return row
+
+
+def _reached(document: Mapping[str, Any] | None) -> dict[str, object]:
+    """Test the connection with what is in force, or with the API's settings of a file."""
+    import datetime as dt  # noqa: PLC0415
+
+    from cmms_pipelines.storage import settings_in_force as stored  # noqa: PLC0415 - loads SQLAlchemy
+    from cmms_pipelines.sync.api_check import check_api  # noqa: PLC0415 - loads pandas and httpx
+
+    environment = read_settings()
+    settings = stored.settings_in_force(_engine(), environment, tell)
+    if document is not None:
+        of_file = stored.overlaid(environment, [stored.InForce(stored.API, stored.INSTALLATION, document, 0)])
+        settings = settings.model_copy(update={name: getattr(of_file, name) for name in stored.FIELDS[stored.API].values()})
+    found = check_api(settings, now=lambda: dt.datetime.now(dt.UTC))
+    problem = None if found.is_well else found.diagnosis
+    return {"source": found.url, "kind": "api", "is_usable": found.is_well, "problem": problem, "warnings": ""}
 
 
 def _warnings(configuration: Mapping[str, Any]) -> list[str]:
-    judged = _judged("", configuration)
+    judged = _judged("", "webhook", configuration)
     return [str(text) for text in (judged["problem"], judged["warnings"]) if text]
 
 

@@ -12,6 +12,7 @@ from cmms_pipelines.defs.operations import api_check
 from cmms_pipelines.defs.operations import definitions as operations
 from cmms_pipelines.defs.resources import SourceSystem, Warehouse
 from cmms_pipelines.defs.running_hours import definitions as running_hours
+from cmms_pipelines.defs.timing import timed
 from cmms_pipelines.settings import Settings
 
 
@@ -19,21 +20,26 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
     """Return every definition but the dbt models, which have a code location of their own (`definitions_reporting`).
 
     Args:
-        settings: time zone of schedules and partitions, first day of running hours, how far back each night looks.
+        settings: time zone and times of schedules, first day of running hours, how far back each night looks.
         resource_overrides: by name, `warehouse` and `source_system`.
     """
     machines, hours = equipment.build(settings.time_zone), running_hours.build(settings)
     requestable = [*(machines.jobs or ()), *(hours.jobs or ())]
-    return dg.Definitions.merge(
+    parts = dg.Definitions.merge(
         machines,
         hours,
         maintenance.build(settings.time_zone),
         operations.build(settings.time_zone),
         api_check.build(),
         dg.Definitions(schedules=[reconciliation.build(settings)], sensors=[requested_syncs.build(settings, requestable)]),
-        dg.Definitions(
-            resources={"warehouse": Warehouse(), "source_system": SourceSystem(), **(resource_overrides or {})},
-            executor=dg.in_process_executor,
-            loggers={"console": dg.colored_console_logger, COMMAND_LINE_LOGGER: command_line_logger},
-        ),
+    )
+    return dg.Definitions(
+        assets=parts.assets,
+        asset_checks=parts.asset_checks,
+        jobs=parts.jobs,
+        schedules=timed(parts.schedules or (), settings),
+        sensors=parts.sensors,
+        resources={"warehouse": Warehouse(), "source_system": SourceSystem(), **(resource_overrides or {})},
+        executor=dg.in_process_executor,
+        loggers={"console": dg.colored_console_logger, COMMAND_LINE_LOGGER: command_line_logger},
     )

@@ -1,4 +1,4 @@
-"""The resources that assets ask for: the database and the external API, both from the environment when a run starts."""
+"""The resources that assets ask for: the database, and the external API as it is configured when a run starts."""
 
 from typing import TYPE_CHECKING
 
@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import sqlalchemy as sa
-
-    from cmms_pipelines.clients.api import ExternalApi
-    from cmms_pipelines.domain.api_calls import ApiCall
 
 
 class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -35,18 +32,14 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class SourceSystem(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The external system behind its REST API; address, dialect and credentials come from `CMMS_API_*`."""
+    """The external system behind its REST API: `CMMS_API_*`, and what the configuration centre says where they are silent."""
 
     def settings(self) -> Settings:
         """Return the environment as it is now."""
         return read_settings()
 
-    def connect(self, on_call: "Callable[[ApiCall], None]") -> "ExternalApi":
-        """Open a client; `on_call` is told of every request.
+    def in_force(self, warehouse: Warehouse, tell: "Callable[[str], None]") -> Settings:
+        """Return the environment over what is configured in the database; `tell` hears of what is not usable there."""
+        from cmms_pipelines.storage.settings_in_force import settings_in_force  # noqa: PLC0415 - keeps SQLAlchemy out of a start
 
-        Raises:
-            PermanentError: CMMS_API_URL or CMMS_API_TOKEN is not set, or the dialect is unknown.
-        """
-        from cmms_pipelines.sync.source import connect_source  # noqa: PLC0415 - httpx is needed only where something is fetched
-
-        return connect_source(self.settings(), on_call)
+        return settings_in_force(warehouse.engine(), self.settings(), tell)

@@ -83,9 +83,9 @@ _ATTRIBUTES = {
 _NO_ATTRIBUTES = frozenset({name for names in EQUIPMENT.values() for name in names} | {"__metadata"})
 
 
-def plants_frame(records: Sequence[RawRecord]) -> pd.DataFrame:
+def plants_frame(records: Sequence[RawRecord], *, mapping: Mapping[str, tuple[str, ...]] = PLANT) -> pd.DataFrame:
     """Map records of plants (API_PLANT_SRV, or the plants file); returns the columns of `records.plants_frame`."""
-    return plants_of({column: _first(records, names) for column, names in PLANT.items()})
+    return plants_of({column: _first(records, names) for column, names in mapping.items()})
 
 
 def equipment_frame(records: Sequence[RawRecord], zones: Mapping[str, str]) -> pd.DataFrame:
@@ -115,7 +115,11 @@ def equipment_frame(records: Sequence[RawRecord], zones: Mapping[str, str]) -> p
 
 
 def running_times_frame(
-    records: Sequence[RawRecord], zones: Mapping[str, str], *, has_decimal_comma: bool = False
+    records: Sequence[RawRecord],
+    zones: Mapping[str, str],
+    *,
+    mapping: Mapping[str, tuple[str, ...]] = RUNNING_TIME,
+    has_decimal_comma: bool = False,
 ) -> pd.DataFrame:
     """Map measurement documents with their measuring point and equipment joined to them.
 
@@ -129,7 +133,7 @@ def running_times_frame(
         missing where there is no limit).
     """
     records = list(records)
-    raw = {column: _first(records, names) for column, names in RUNNING_TIME.items()}
+    raw = {column: _first(records, names) for column, names in mapping.items()}
     raw["entered"] = _first(records, ENTERED)
     for column, flags in _PRESENT_FLAGS.items():
         raw[column] = _where_present(records, raw[column], flags)

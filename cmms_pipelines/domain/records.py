@@ -53,16 +53,15 @@ IMS_RUNNING_TIME: Mapping[str, tuple[str, ...]] = {
 VALUE_PRESENT_FLAGS = {"running_hours": "RECDVI", "cumulative_hours": "CNTRRI"}
 # what few sources pass on of a document: its counter was swapped, it was cancelled (quirks 19, 22)
 DOCUMENT_FLAGS = {"is_replaced": "EXCHG", "is_reversed": "CANCL"}
-_MAPPED_EQUIPMENT_FIELDS = frozenset(name for names in IMS_EQUIPMENT.values() for name in names)
 
 
-def plants_frame(records: Sequence[RawRecord]) -> pd.DataFrame:
-    """Map records of plants.
+def plants_frame(records: Sequence[RawRecord], *, mapping: Mapping[str, tuple[str, ...]] = IMS_PLANT) -> pd.DataFrame:
+    """Map records of plants; `mapping` gives the source's fields by column, here and below.
 
     Returns:
         plant_code, name, time_zone (str), is_active (bool, True where the source says nothing), is_is_active_unreadable.
     """
-    return plants_of(_raw_columns(records, IMS_PLANT))
+    return plants_of(_raw_columns(records, mapping))
 
 
 def plants_of(raw: Mapping[str, list[object]]) -> pd.DataFrame:
@@ -81,7 +80,9 @@ def plants_of(raw: Mapping[str, list[object]]) -> pd.DataFrame:
     )
 
 
-def equipment_frame(records: Sequence[RawRecord], zones: Mapping[str, str]) -> pd.DataFrame:
+def equipment_frame(
+    records: Sequence[RawRecord], zones: Mapping[str, str], *, mapping: Mapping[str, tuple[str, ...]] = IMS_EQUIPMENT
+) -> pd.DataFrame:
     """Map records of equipment masters; `zones` gives the IANA time zone of each plant code.
 
     Returns:
@@ -90,7 +91,8 @@ def equipment_frame(records: Sequence[RawRecord], zones: Mapping[str, str]) -> p
         (object: the source's other fields, for classification).
     """
     records = list(records)  # all of a master's fields are looked at
-    raw = _raw_columns(records, IMS_EQUIPMENT)
+    raw = _raw_columns(records, mapping)
+    mapped = frozenset(name for names in mapping.values() for name in names)
     plant_code = sap_values.text_column(raw["plant_code"])
     is_inactive, inactive_unreadable = sap_values.flag_column(raw["is_inactive"])
     is_deleted, deleted_unreadable = sap_values.flag_column(raw["is_deleted"])
@@ -107,13 +109,17 @@ def equipment_frame(records: Sequence[RawRecord], zones: Mapping[str, str]) -> p
             "is_is_active_unreadable": inactive_unreadable | deleted_unreadable,
             "api_created_at": created_at,
             "is_api_created_at_unreadable": created_unreadable,
-            "attributes": pd.Series([_attributes(record) for record in records], dtype=object),
+            "attributes": pd.Series([_attributes(record, mapped) for record in records], dtype=object),
         }
     )
 
 
 def running_times_frame(
-    records: Sequence[RawRecord], zones: Mapping[str, str], *, has_decimal_comma: bool = False
+    records: Sequence[RawRecord],
+    zones: Mapping[str, str],
+    *,
+    mapping: Mapping[str, tuple[str, ...]] = IMS_RUNNING_TIME,
+    has_decimal_comma: bool = False,
 ) -> pd.DataFrame:
     """Map records of running hours; `zones` gives the IANA time zone of each plant code, in which stamps without one are.
 
@@ -123,7 +129,7 @@ def running_times_frame(
         cumulative_hours (float64, hours), and an `is_<column>_unreadable` mask for each column that is not text; is_replaced
         and is_reversed (bool) where the source passes them on.
     """
-    raw = _raw_columns(records, IMS_RUNNING_TIME, (*VALUE_PRESENT_FLAGS.values(), *DOCUMENT_FLAGS.values()))
+    raw = _raw_columns(records, mapping, (*VALUE_PRESENT_FLAGS.values(), *DOCUMENT_FLAGS.values()))
     for column, flag in VALUE_PRESENT_FLAGS.items():
         if raw[flag].count(ABSENT) < len(raw[flag]):
             raw[column] = [
@@ -181,5 +187,5 @@ def _zones_of(plant_code: pd.Series, zones: Mapping[str, str]) -> npt.NDArray[np
     return of_plants[codes]
 
 
-def _attributes(record: RawRecord) -> dict[str, Any]:
-    return {name: value for name, value in record.items() if name not in _MAPPED_EQUIPMENT_FIELDS and value not in (None, "")}
+def _attributes(record: RawRecord, mapped: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in mapped and value not in (None, "")}

@@ -5,7 +5,7 @@ What does not: the model (`domain.alert_configuration`) and what an address mean
 prints or audits an address.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ from pydantic import SecretStr, ValidationError
 
 from cmms_pipelines.domain.alert_configuration import AlertConfiguration, Channel
 from cmms_pipelines.domain.errors import PermanentError
-from cmms_pipelines.storage.configurations import StoredConfiguration, read_configurations, write_configuration
+from cmms_pipelines.storage.configurations import StoredConfiguration, find_configuration, write_configuration
 
 ALERTS = "alerts"
 SYSTEM = "cmms"
@@ -27,10 +27,10 @@ def read_alert_configuration(connection: sa.Connection) -> AlertConfiguration:
     Raises:
         PermanentError: it was changed by hand into something that is none; the message names the fields.
     """
-    found = read_configurations(connection, ALERTS, SYSTEM)
-    if not found or not found[0].is_active:
+    found = find_configuration(connection, ALERTS, SYSTEM)
+    if found is None or not found.is_active:
         return AlertConfiguration()
-    return check_alert_configuration(found[0].configuration)
+    return check_alert_configuration(found.configuration)
 
 
 def check_alert_configuration(configuration: Mapping[str, Any]) -> AlertConfiguration:
@@ -58,14 +58,27 @@ def write_alert_configuration(
     Raises:
         PermanentError: it is not usable; nothing is stored.
     """
-    before = read_configurations(connection, ALERTS, SYSTEM)
-    known: Mapping[str, Any] = before[0].configuration.get("channels", {}) if before else {}
+    before = find_configuration(connection, ALERTS, SYSTEM)
+    checked = check_alert_configuration(sealed(given, before.configuration if before else {}, lambda: box))
+    configuration = checked.model_dump(mode="json", exclude_defaults=True)
+    return write_configuration(connection, SYSTEM, ALERTS, configuration, actor=actor, is_active=True)
+
+
+def sealed(given: Mapping[str, Any], before: Mapping[str, Any], box: Callable[[], MultiFernet]) -> dict[str, Any]:
+    """Return a configuration as it is stored: each `url` in clear sealed, and channels given by name alone as they were."""
+    known: Mapping[str, Any] = before.get("channels", {})
     wanted = dict(given)
     if isinstance(channels := wanted.get("channels"), Mapping):
         wanted["channels"] = {name: _sealed(channel, known.get(name), box) for name, channel in channels.items()}
-    checked = check_alert_configuration(wanted)
-    configuration = checked.model_dump(mode="json", exclude_defaults=True)
-    return write_configuration(connection, SYSTEM, ALERTS, configuration, actor=actor, is_active=True)
+    return wanted
+
+
+def without_addresses(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored configuration, usable or not, with `sealed` in place of each sealed address."""
+    found = dict(configuration)
+    if isinstance(channels := found.get("channels"), Mapping):
+        found["channels"] = {name: _without_address(channel) for name, channel in channels.items()}
+    return found
 
 
 def shown(configuration: AlertConfiguration) -> dict[str, Any]:
@@ -96,12 +109,18 @@ def open_address(channel: Channel, box: MultiFernet, environment: Mapping[str, s
         raise PermanentError("Its address was sealed with another CMMS_SECRET_KEY; configure it again.") from error
 
 
-def _sealed(channel: object, known: object, box: MultiFernet) -> object:
+def _without_address(channel: object) -> object:
+    if not isinstance(channel, Mapping) or channel.get("url_sealed") is None:
+        return {name: value for name, value in channel.items() if value is not None} if isinstance(channel, Mapping) else channel
+    return {URL: "sealed"}
+
+
+def _sealed(channel: object, known: object, box: Callable[[], MultiFernet]) -> object:
     if not isinstance(channel, Mapping):
         return channel
     if not channel and known is not None:
         return known
     rest = {name: value for name, value in channel.items() if name != URL}
     if isinstance(address := channel.get(URL), str) and address:
-        rest["url_sealed"] = box.encrypt(address.encode()).decode()
+        rest["url_sealed"] = box().encrypt(address.encode()).decode()
     return rest

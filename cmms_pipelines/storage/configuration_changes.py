@@ -8,9 +8,7 @@ import base64
 import datetime as dt
 import secrets as random
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from cryptography.fernet import MultiFernet
@@ -23,39 +21,20 @@ from cmms_pipelines.storage import secrets
 from cmms_pipelines.storage.configurations import (
     WEBHOOK,
     StoredConfiguration,
+    UnknownSourceError,
+    Version,
+    VersionConflictError,
+    lock_configuration,
     read_configurations,
     read_source,
+    read_versions,
     write_configuration,
 )
 from cmms_pipelines.storage.source_changes import tell_receivers
 from cmms_pipelines.storage.source_tokens import remove_api_token
-from cmms_pipelines.storage.tables import audit_log, sync_configuration_versions, sync_configurations, webhook_secrets
+from cmms_pipelines.storage.tables import audit_log, sync_configurations, webhook_secrets
 
 _SECRET_BYTES = 32
-_LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
-
-
-class UnknownSourceError(PermanentError):
-    """No source of events has this name, or it has no such version."""
-
-
-class VersionConflictError(PermanentError):
-    """The configuration is at another version than the caller has seen, or exists where it should not."""
-
-    def __init__(self, message: str, current_version: int) -> None:
-        super().__init__(message)
-        self.current_version = current_version
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version of a configuration, as its history shows it."""
-
-    version: int
-    configuration: Mapping[str, Any]
-    is_active: bool
-    changed_by: str
-    changed_at: dt.datetime
 
 
 @dataclass(frozen=True)
@@ -96,7 +75,7 @@ def create_source(
         VersionConflictError: it exists already.
         PermanentError: `system` is no name of a system.
     """
-    _lock(connection, system)
+    lock_configuration(connection, WEBHOOK, system)
     found = read_configurations(connection, WEBHOOK, system)
     if found:
         raise VersionConflictError(f"A source named {system!r} exists at version {found[0].version}.", found[0].version)
@@ -155,11 +134,8 @@ def history(connection: sa.Connection, system: str) -> list[Version]:
     Raises:
         UnknownSourceError: there is none of this name.
     """
-    source = find_source(connection, system)
-    table = sync_configuration_versions.c
-    columns = (table.version, table.configuration, table.is_active, table.changed_by, table.changed_at)
-    query = sa.select(*columns).where(table.configuration_id == source.id).order_by(table.version.desc())
-    return [Version(**row) for row in connection.execute(query).mappings()]
+    find_source(connection, system)
+    return read_versions(connection, WEBHOOK, system)
 
 
 def rollback(
@@ -219,7 +195,7 @@ def rotate_secret(
         UnknownSourceError: there is no source of this name.
         PermanentError: the source takes no secret, or `given` cannot be one of its scheme.
     """
-    _lock(connection, system)
+    lock_configuration(connection, WEBHOOK, system)
     scheme = read_source(find_source(connection, system).configuration).scheme
     if scheme is SchemeName.UNSIGNED:
         raise PermanentError("A source of scheme unsigned has no secrets.")
@@ -266,13 +242,8 @@ def _expiry(secret_id: uuid.UUID, at: dt.datetime | None) -> dict[str, str | Non
 
 
 def _locked_at(connection: sa.Connection, system: str, expected_version: int | None) -> StoredConfiguration:
-    _lock(connection, system)
+    lock_configuration(connection, WEBHOOK, system)
     found = find_source(connection, system)
     if expected_version is not None and found.version != expected_version:
         raise VersionConflictError(f"The source {system!r} is at version {found.version} by now.", found.version)
     return found
-
-
-def _lock(connection: sa.Connection, system: str) -> None:
-    """Hold off other writers of this configuration: the lock is the one that `write_configuration` takes."""
-    connection.execute(_LOCK, {"key": f"sync_configurations:{WEBHOOK}:{system}"})

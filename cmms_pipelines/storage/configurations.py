@@ -1,25 +1,26 @@
-"""Source systems as configuration: `cmms.sync_configurations`, where every change leaves a version and an audit row.
+"""Configurations of every kind: `cmms.sync_configurations`, where every change leaves a version and an audit row.
 
-What belongs here: reading and writing them. What does not: what may stand in one (`domain.webhook_source`), and what it does
-(`cmms_webhook` for sources of events).
+What belongs here: reading and writing them and their versions, whatever they say. What does not: what may stand in one
+(`storage.configuration_centre` knows the kinds), and what it does.
 """
 
+import datetime as dt
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from pydantic import SecretStr, ValidationError
 
 from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.domain.events import SYSTEM_ID
-from cmms_pipelines.domain.signatures import SchemeName, key_of
-from cmms_pipelines.domain.webhook_source import WebhookSource
 from cmms_pipelines.settings import Settings
-from cmms_pipelines.storage import secrets
 from cmms_pipelines.storage.source_changes import tell_receivers
 from cmms_pipelines.storage.tables import audit_log, sync_configuration_versions, sync_configurations
+
+if TYPE_CHECKING:
+    from cmms_pipelines.domain.webhook_source import WebhookSource
 
 WEBHOOK = "webhook"
 
@@ -36,6 +37,29 @@ class StoredConfiguration:
     version: int
 
 
+@dataclass(frozen=True)
+class Version:
+    """One version of a configuration, as its history shows it."""
+
+    version: int
+    configuration: Mapping[str, Any]
+    is_active: bool
+    changed_by: str
+    changed_at: dt.datetime
+
+
+class UnknownSourceError(PermanentError):
+    """No configuration has this name, or it has no such version."""
+
+
+class VersionConflictError(PermanentError):
+    """The configuration is at another version than the caller has seen, or exists where it should not."""
+
+    def __init__(self, message: str, current_version: int) -> None:
+        super().__init__(message)
+        self.current_version = current_version
+
+
 def read_configurations(
     connection: sa.Connection, sync_type: str, cmms_system_id: str | None = None
 ) -> list[StoredConfiguration]:
@@ -47,6 +71,28 @@ def read_configurations(
     if cmms_system_id is not None:
         query = query.where(table.cmms_system_id == cmms_system_id)
     return [StoredConfiguration(**row) for row in connection.execute(query.order_by(table.cmms_system_id)).mappings()]
+
+
+def find_configuration(connection: sa.Connection, sync_type: str, cmms_system_id: str) -> StoredConfiguration | None:
+    """Return one configuration, an inactive one too."""
+    return next(iter(read_configurations(connection, sync_type, cmms_system_id)), None)
+
+
+def read_versions(connection: sa.Connection, sync_type: str, cmms_system_id: str) -> list[Version]:
+    """Return all versions of a configuration, the newest first; none of one that does not exist."""
+    stored = find_configuration(connection, sync_type, cmms_system_id)
+    if stored is None:
+        return []
+    table = sync_configuration_versions.c
+    columns = (table.version, table.configuration, table.is_active, table.changed_by, table.changed_at)
+    query = sa.select(*columns).where(table.configuration_id == stored.id).order_by(table.version.desc())
+    return [Version(**row) for row in connection.execute(query).mappings()]
+
+
+def lock_configuration(connection: sa.Connection, sync_type: str, cmms_system_id: str) -> None:
+    """Hold off other writers of a configuration until the transaction ends."""
+    key = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
+    connection.execute(key, {"key": f"sync_configurations:{sync_type}:{cmms_system_id}"})
 
 
 def write_configuration(
@@ -65,10 +111,8 @@ def write_configuration(
     """
     if not SYSTEM_ID.fullmatch(cmms_system_id):
         raise PermanentError(f"{cmms_system_id!r} is no name of a system: letters, digits, '.', '_', '-', at most 100.")
-    key = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
-    connection.execute(key, {"key": f"sync_configurations:{sync_type}:{cmms_system_id}"})
-    found = read_configurations(connection, sync_type, cmms_system_id)
-    before = found[0] if found else None
+    lock_configuration(connection, sync_type, cmms_system_id)
+    before = find_configuration(connection, sync_type, cmms_system_id)
     wanted = dict(configuration)
     if before and dict(before.configuration) == wanted and before.is_active == is_active:
         return before
@@ -101,7 +145,7 @@ def register_source(
     engine: sa.Engine,
     settings: Settings,
     cmms_system_id: str,
-    configuration: WebhookSource,
+    configuration: "WebhookSource",
     *,
     secret: SecretStr | None,
     actor: str,
@@ -113,6 +157,9 @@ def register_source(
     Raises:
         PermanentError: the name or the secret does not fit, or a scheme that signs comes without a secret.
     """
+    from cmms_pipelines.domain.signatures import SchemeName, key_of  # noqa: PLC0415 - not for every run that reads its settings
+    from cmms_pipelines.storage import secrets  # noqa: PLC0415
+
     if secret is not None:
         key_of(configuration.scheme, secret.get_secret_value())
     elif configuration.scheme is not SchemeName.UNSIGNED:
@@ -130,12 +177,14 @@ def register_source(
     return stored
 
 
-def read_source(configuration: Mapping[str, Any]) -> WebhookSource:
+def read_source(configuration: Mapping[str, Any]) -> "WebhookSource":
     """Read a stored configuration of sync type `webhook`.
 
     Raises:
         PermanentError: it was changed by hand into something that is none; the message names the fields.
     """
+    from cmms_pipelines.domain.webhook_source import WebhookSource  # noqa: PLC0415 - not for every run that reads its settings
+
     try:
         return WebhookSource.model_validate(configuration)
     except ValidationError as error:

@@ -13,11 +13,15 @@ from pydantic import ValidationError
 
 from cmms_pipelines.domain.conflict_policy import CONFLICTS, DEFAULT_POLICY, ConflictPolicy
 from cmms_pipelines.domain.errors import PermanentError
-from cmms_pipelines.storage.configuration_changes import UnknownSourceError, Version, VersionConflictError
-from cmms_pipelines.storage.configurations import read_configurations, write_configuration
-from cmms_pipelines.storage.tables import sync_configuration_versions
-
-_LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
+from cmms_pipelines.storage.configurations import (
+    UnknownSourceError,
+    Version,
+    VersionConflictError,
+    lock_configuration,
+    read_configurations,
+    read_versions,
+    write_configuration,
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def change_policy(
         VersionConflictError: it is at another version than `expected_version` (0: none yet; None takes whatever is there).
         PermanentError: `cmms_system_id` is no name of a system.
     """
-    connection.execute(_LOCK, {"key": f"sync_configurations:{CONFLICTS}:{cmms_system_id}"})
+    lock_configuration(connection, CONFLICTS, cmms_system_id)
     current = find_policy(connection, cmms_system_id).version
     if expected_version is not None and current != expected_version:
         raise VersionConflictError(f"The policy of {cmms_system_id!r} is at version {current} by now.", current)
@@ -67,13 +71,7 @@ def change_policy(
 
 def policy_history(connection: sa.Connection, cmms_system_id: str) -> list[Version]:
     """Return all versions of a system's policy, the newest first; none for one that follows the default."""
-    found = read_configurations(connection, CONFLICTS, cmms_system_id)
-    if not found:
-        return []
-    table = sync_configuration_versions.c
-    columns = (table.version, table.configuration, table.is_active, table.changed_by, table.changed_at)
-    query = sa.select(*columns).where(table.configuration_id == found[0].id).order_by(table.version.desc())
-    return [Version(**row) for row in connection.execute(query).mappings()]
+    return read_versions(connection, CONFLICTS, cmms_system_id)
 
 
 def rollback_policy(

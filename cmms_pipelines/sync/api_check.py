@@ -23,12 +23,12 @@ from cmms_pipelines.clients.probe import Finding
 from cmms_pipelines.clients.spool import RecordSpool
 from cmms_pipelines.clients.transport import Retries, Timeouts
 from cmms_pipelines.domain.api_calls import ApiCall
-from cmms_pipelines.domain.dialects import Dialect, dialect_of
+from cmms_pipelines.domain.dialects import Dialect
 from cmms_pipelines.domain.errors import CmmsError, PermanentError
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.sync.api_sample import advice_for, problems_of
 from cmms_pipelines.sync.session import PARTIAL_SHARE
-from cmms_pipelines.sync.source import group_rules, plant_records
+from cmms_pipelines.sync.source import group_rules, plant_records, source_dialect
 
 CLOCK_TOLERANCE_S = 120.0
 DAYS_ASKED = 7  # up to yesterday: one machine-free day is no fault
@@ -118,7 +118,7 @@ class _Steps:
         self._wanted = list(plant_codes)
         self._last_day = last_day
         self._timeout_s = timeout_s
-        self._dialect: Dialect = dialect_of(settings.api_dialect.value, has_decimal_comma=settings.api_decimal_comma)
+        self._dialect: Dialect = source_dialect(settings)
         self._calls: list[ApiCall] = []
         self._plants = pd.DataFrame()
         self._equipment: list[dict[str, Any]] = []

@@ -8,7 +8,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from cmms_pipelines.domain.classification import GroupRule
-from cmms_pipelines.domain.dialects import Dialect, dialect_of
+from cmms_pipelines.domain.dialects import Dialect
 from cmms_pipelines.domain.equipment import JudgedEquipment, judge
 from cmms_pipelines.domain.quarantine import record_keys
 from cmms_pipelines.domain.raw_records import RawRecord
@@ -24,7 +24,7 @@ from cmms_pipelines.sync.plants import known_plants, with_created
 from cmms_pipelines.sync.reader import Mapped, SliceReader
 from cmms_pipelines.sync.session import Progress, Slice, SyncSession, require_plants, sync_session
 from cmms_pipelines.sync.slices import work_through
-from cmms_pipelines.sync.source import batched, connect_source, fetch, group_rules
+from cmms_pipelines.sync.source import batched, connect_source, fetch, group_rules, source_dialect
 from cmms_pipelines.sync.writer import Judged, judged_chunk, write_kept, write_slice
 
 KEY = ["equipment_number", "plant_code"]
@@ -70,7 +70,7 @@ def sync_equipment(
     if is_full_refresh:
         scope["full_refresh"] = True
     rules = group_rules(settings)
-    dialect = dialect_of(settings.api_dialect.value, has_decimal_comma=settings.api_decimal_comma)
+    dialect = source_dialect(settings)
     slices = [Slice(tuple(batch)) for batch in batched(sorted(plant_codes), settings.sync_plants_per_slice)]
     slices += [Slice((WITHOUT_PLANT,))] if is_full else []
     with (
@@ -151,7 +151,8 @@ class MastersWriter:
 
     def _judgement(self, piece: Slice) -> Judgement:
         rules = [rule.model_dump() for rule in self._rules]
-        return judgement_of(self._plants, piece.plant_codes, None, self._dialect.name, self._dialect.has_decimal_comma, rules)
+        facts = (self._dialect.name, self._dialect.has_decimal_comma, dict(self._dialect.equipment_mapping), rules)
+        return judgement_of(self._plants, piece.plant_codes, None, *facts)
 
     def _judge(self, mapped: Mapped, judgement: Judgement | None, kept_keys: pd.Series | None = None) -> Judged:
         frame, mapping = mapped.frame, self._dialect.equipment_mapping

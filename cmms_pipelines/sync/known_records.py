@@ -13,7 +13,7 @@ record would leave that row as it is, unless something else that its judgement l
 | another record of the machine in the same slice | then all records of the machine are judged |
 | a refused record that waits under the same key | then the machine's records are judged, and close it |
 | an edit or an event that speaks of the machine | then its master is judged every time |
-| the code, the dialect, the rules for groups, a plant's clock | they are part of the digest (`Judgement`) |
+| the code, the dialect, the source's fields, the rules for groups, a plant's clock | they are part of the digest (`Judgement`) |
 
 Everything else is judged: records that differ in any character, that brought a warning, that were refused, that came twice.
 """
@@ -42,10 +42,11 @@ Mask = npt.NDArray[np.bool_]
 
 # what a record becomes is decided here; a change of any of them has everything judged again once
 JUDGED_BY = (
-    "domain.classification", "domain.contracts", "domain.counters", "domain.dialects", "domain.equipment", "domain.folding",
-    "domain.keys", "domain.machine_days", "domain.odata_records", "domain.raw_records", "domain.records", "domain.regular_cells",
-    "domain.rejections", "domain.running_times", "domain.sap_values", "domain.tallies", "storage.equipment",
-    "storage.machine_days", "storage.neighbours", "storage.running_times", "sync.chunks", "sync.equipment", "sync.readings",
+    "domain.classification", "domain.contracts", "domain.counters", "domain.dialects", "domain.equipment",
+    "domain.field_names", "domain.folding", "domain.keys", "domain.machine_days", "domain.odata_records",
+    "domain.raw_records", "domain.records", "domain.regular_cells", "domain.rejections", "domain.running_times",
+    "domain.sap_values", "domain.tallies", "storage.equipment", "storage.machine_days", "storage.neighbours",
+    "storage.running_times", "sync.chunks", "sync.equipment", "sync.readings",
 )  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def judgement_of(plants: pd.DataFrame, plant_codes: Sequence[str], day: date | N
         plants: plant_code, plant_id, time_zone.
         plant_codes: of the slice.
         day: of the slice, if it has one.
-        facts: the dialect, and whatever else of the settings decides.
+        facts: the dialect, the names of the source's fields, and whatever else of the settings decides.
     """
     of_slice = plants.loc[plants["plant_code"].isin(list(plant_codes))]
     shared = (code_version(), *facts)

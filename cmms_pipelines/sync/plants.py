@@ -7,7 +7,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from cmms_pipelines.domain.contracts import LENGTHS, failures_of
-from cmms_pipelines.domain.dialects import Dialect, dialect_of
+from cmms_pipelines.domain.dialects import Dialect
 from cmms_pipelines.domain.quarantine import record_keys
 from cmms_pipelines.domain.raw_records import RawRecord
 from cmms_pipelines.domain.rejections import refused_rows
@@ -19,7 +19,7 @@ from cmms_pipelines.sync.ahead import Ahead
 from cmms_pipelines.sync.control import Patience
 from cmms_pipelines.sync.reader import Mapped
 from cmms_pipelines.sync.session import Progress, Slice, SyncSession, sync_session
-from cmms_pipelines.sync.source import connect_source, plant_records
+from cmms_pipelines.sync.source import connect_source, plant_records, source_dialect
 from cmms_pipelines.sync.writer import Judged, judged_chunk, write_chunks, write_kept
 
 
@@ -31,7 +31,7 @@ def sync_plants(engine: sa.Engine, settings: Settings, *, sync_key: str, run_id:
         PermanentError: the source has no plants, or refuses us.
     """
     scope = {"source": "file" if settings.plants_file else "api"}
-    dialect = dialect_of(settings.api_dialect.value, has_decimal_comma=settings.api_decimal_comma)
+    dialect = source_dialect(settings)
     with sync_session(
         engine,
         "plants",

@@ -75,7 +75,9 @@ class ReadingsWriter:
         return write_kept(self._session, piece, mapped, lambda chunk: self._judge(piece, chunk, None, keys))
 
     def _judgement(self, piece: Slice) -> Judgement:
-        return judgement_of(self._plants, piece.plant_codes, piece.day, self._dialect.name, self._dialect.has_decimal_comma)
+        dialect = self._dialect
+        facts = (dialect.name, dialect.has_decimal_comma, dict(dialect.running_time_mapping))
+        return judgement_of(self._plants, piece.plant_codes, piece.day, *facts)
 
     def _judge(self, piece: Slice, mapped: Mapped, judgement: Judgement | None, kept_keys: pd.Series | None = None) -> Judged:
         frame, mapping, engine = mapped.frame, self._dialect.running_time_mapping, self._session.engine

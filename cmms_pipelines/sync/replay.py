@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cmms_pipelines.domain.dialects import Dialect, dialect_of
+from cmms_pipelines.domain.dialects import Dialect
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.settings import Settings, UnknownPlantPolicy
 from cmms_pipelines.storage import rejections, waiting
@@ -27,7 +27,7 @@ from cmms_pipelines.sync.equipment import MastersWriter
 from cmms_pipelines.sync.plants import known_plants, write_kept_plants
 from cmms_pipelines.sync.readings import ReadingsWriter
 from cmms_pipelines.sync.session import Progress, Slice, SyncSession, sync_session
-from cmms_pipelines.sync.source import group_rules
+from cmms_pipelines.sync.source import group_rules, source_dialect
 from cmms_pipelines.sync.work_orders import WorkOrdersWriter
 
 IN_ORDER = ("plants", "equipment", "running_times", "work_orders")
@@ -105,10 +105,7 @@ class _Replay:
 
     def _in_dialect(self, spoken: Spoken, sync_type: str, condition: sa.ColumnElement[bool], scope: dict[str, Any]) -> None:
         settings = self.settings
-        dialect = dialect_of(
-            settings.api_dialect.value if spoken.dialect is None else spoken.dialect,
-            has_decimal_comma=settings.api_decimal_comma if spoken.has_decimal_comma is None else spoken.has_decimal_comma,
-        )
+        dialect = source_dialect(settings, spoken.dialect, has_decimal_comma=spoken.has_decimal_comma)
         with self.engine.connect() as connection:
             portions = waiting.portions(connection, sync_type, condition)
         if not portions:

@@ -12,7 +12,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cmms_pipelines.domain.dialects import dialect_of
 from cmms_pipelines.settings import Settings, UnknownPlantPolicy
 from cmms_pipelines.sync.control import Patience
 from cmms_pipelines.sync.plants import known_plants
@@ -20,7 +19,7 @@ from cmms_pipelines.sync.reader import SliceReader
 from cmms_pipelines.sync.readings import ReadingsWriter
 from cmms_pipelines.sync.session import Progress, Slice, SyncSession, require_plants, sync_session
 from cmms_pipelines.sync.slices import work_through
-from cmms_pipelines.sync.source import batched, connect_source, fetch
+from cmms_pipelines.sync.source import batched, connect_source, fetch, source_dialect
 
 
 def sync_running_times(
@@ -66,7 +65,7 @@ def sync_running_times(
         scope["equipment"] = sorted(equipment_numbers)
     if is_full_refresh:
         scope["full_refresh"] = True
-    dialect = dialect_of(settings.api_dialect.value, has_decimal_comma=settings.api_decimal_comma)
+    dialect = source_dialect(settings)
     slices = [Slice(tuple(batch), day) for day in sorted(days) for batch in batched(codes, settings.sync_plants_per_slice)]
     with (
         sync_session(

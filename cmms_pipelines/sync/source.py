@@ -16,6 +16,7 @@ from cmms_pipelines.clients.spool import RecordSpool
 from cmms_pipelines.clients.transport import Timeouts
 from cmms_pipelines.domain.api_calls import ApiCall
 from cmms_pipelines.domain.classification import DEFAULT_RULES, GroupRule, read_rules
+from cmms_pipelines.domain.dialects import Dialect, dialect_of
 from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.settings import Settings
 
@@ -41,6 +42,17 @@ def connect_source(settings: Settings, on_call: Callable[[ApiCall], None]) -> Co
         requests_per_s=settings.api_requests_per_s,
         on_call=on_call,
     )
+
+
+def source_dialect(settings: Settings, name: str | None = None, *, has_decimal_comma: bool | None = None) -> Dialect:
+    """Return the dialect of the settings with the site's own fields; or another one, of records that came in it.
+
+    Raises:
+        PermanentError: there is no such dialect.
+    """
+    spoken = settings.api_dialect.value if name is None else name
+    comma = settings.api_decimal_comma if has_decimal_comma is None else has_decimal_comma
+    return dialect_of(spoken, has_decimal_comma=comma, names=settings.field_names.of(spoken))
 
 
 @dataclass(frozen=True)
@@ -115,14 +127,14 @@ def plant_records(settings: Settings, api: ConnectedApi) -> list[dict[str, Any]]
 
 
 def group_rules(settings: Settings) -> Sequence[GroupRule]:
-    """Return the classification rules of CMMS_EQUIPMENT_GROUPS_FILE, or the default ones.
+    """Return the classification rules of CMMS_EQUIPMENT_GROUPS_FILE, those that are configured, or the default ones.
 
     Raises:
         PermanentError: the file cannot be read or a rule in it cannot be used.
     """
     path = settings.equipment_groups_file
     if path is None:
-        return DEFAULT_RULES
+        return settings.equipment_groups or DEFAULT_RULES
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

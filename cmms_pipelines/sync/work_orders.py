@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from cmms_pipelines.domain.dialects import Dialect, dialect_of
+from cmms_pipelines.domain.dialects import Dialect
 from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.domain.judged_work_orders import KEY, judge, payloads
 from cmms_pipelines.domain.quarantine import record_keys
@@ -27,7 +27,7 @@ from cmms_pipelines.sync.plants import known_plants
 from cmms_pipelines.sync.reader import Mapped, SliceReader
 from cmms_pipelines.sync.session import Progress, Slice, SyncSession, require_plants, sync_session
 from cmms_pipelines.sync.slices import work_through
-from cmms_pipelines.sync.source import batched, connect_source, fetch
+from cmms_pipelines.sync.source import batched, connect_source, fetch, source_dialect
 from cmms_pipelines.sync.writer import Judged, judged_chunk, write_kept, write_slice
 
 DAYS_PER_SLICE = 31
@@ -79,7 +79,7 @@ def sync_work_orders(
         "plants": codes if plant_codes else "all",
         recorded_work_orders.INCREMENTAL: first_day is None,
     }
-    dialect = dialect_of(settings.api_dialect.value, has_decimal_comma=settings.api_decimal_comma)
+    dialect = source_dialect(settings)
     ends = _windows(first, today)
     slices = [Slice(tuple(batch), day) for day in ends for batch in batched(codes, settings.sync_plants_per_slice)]
     with (

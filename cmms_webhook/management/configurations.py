@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.domain.roles import Role
 from cmms_pipelines.storage import configuration_changes as changes
-from cmms_pipelines.storage.configurations import StoredConfiguration, read_source
+from cmms_pipelines.storage.configurations import StoredConfiguration, UnknownSourceError, VersionConflictError, read_source
 from cmms_pipelines.storage.tokens import TokenInForce
 from cmms_webhook.management import problems, schemas
 from cmms_webhook.management.access import caller, needs
@@ -50,7 +50,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
                 stored = changes.create_source(
                     connection, wanted.cmms_system_id, wanted.configuration, actor=who.actor, is_active=wanted.is_active
                 )
-        except changes.VersionConflictError as error:
+        except VersionConflictError as error:
             raise problems.conflict(str(error), error.current_version) from error
         response.headers["Location"] = f"/api/v1/cmms/configurations/{stored.cmms_system_id}"
         return _tagged(stored, response)
@@ -129,9 +129,9 @@ class refusals:  # noqa: N801 - a context manager, used like a function
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, changes.UnknownSourceError):
+        if isinstance(error, UnknownSourceError):
             raise problems.not_found("source or version") from error
-        if isinstance(error, changes.VersionConflictError):
+        if isinstance(error, VersionConflictError):
             raise problems.version_has_changed(error.current_version) from error
 
 

@@ -6,8 +6,9 @@ import dagster as dg
 import pytest
 
 from cmms_pipelines.defs.build import build_defs
-from cmms_pipelines.defs.resources import SourceSystem
+from cmms_pipelines.defs.resources import SourceSystem, Warehouse
 from cmms_pipelines.settings import Settings
+from tests.conftest import Database
 from tests.emulator_server import TOKEN, running_emulator
 
 
@@ -21,15 +22,17 @@ class SourceOf(SourceSystem):
         return Settings.model_validate({"api_url": self.url, "api_token": self.token})
 
 
-def run_check(url: str, token: str) -> dg.ExecuteInProcessResult:
-    definitions = build_defs(Settings(), {"source_system": SourceOf(url=url, token=token)})
+def run_check(database: Database, url: str, token: str) -> dg.ExecuteInProcessResult:
+    definitions = build_defs(
+        Settings(), {"warehouse": Warehouse(database_url=database.url), "source_system": SourceOf(url=url, token=token)}
+    )
     with dg.instance_for_test() as instance:
         return definitions.resolve_job_def("check_external_api").execute_in_process(instance=instance, raise_on_error=False)
 
 
-def test_the_job_shows_each_step_in_the_ui() -> None:
+def test_the_job_shows_each_step_in_the_ui(database: Database) -> None:
     with running_emulator(clock=lambda: dt.datetime.now(dt.UTC)) as server:
-        result = run_check(server.url, TOKEN)
+        result = run_check(database, server.url, TOKEN)
     assert result.success
     metadata = next(event.step_output_data.metadata for event in result.all_events if event.is_successful_output)
     assert metadata["diagnosis"].value == "all is well"
@@ -37,9 +40,9 @@ def test_the_job_shows_each_step_in_the_ui() -> None:
     assert statuses == ["ok"] * 10
 
 
-def test_the_job_fails_with_the_diagnosis_and_without_the_token() -> None:
+def test_the_job_fails_with_the_diagnosis_and_without_the_token(database: Database) -> None:
     with running_emulator() as server:
-        result = run_check(server.url, "s3cr3t-t0ken-value")
+        result = run_check(database, server.url, "s3cr3t-t0ken-value")
     assert not result.success
     (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     assert failure.user_failure_data is not None

@@ -13,10 +13,10 @@ from pydantic import SecretStr, ValidationError
 
 from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.domain.signatures import SchemeName
+from cmms_pipelines.domain.webhook_source import WebhookSource
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage.configurations import (
     WEBHOOK,
-    WebhookSource,
     read_configurations,
     read_source,
     register_source,

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cmms_pipelines.domain.field_names import FieldNames
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.storage.machine_days import Change, lock_machines, work_out_days
 from cmms_pipelines.storage.tables import (
@@ -359,3 +360,31 @@ def test_the_version_of_the_judgement_covers_all_code_that_judges() -> None:
                 names = [module] if module != "domain" else [f"domain.{alias.name}" for alias in node.names]
                 waiting += names
     assert reached - set(JUDGED_BY) <= {"domain.errors", "domain.record_digests"}
+
+
+def test_a_sites_own_fields_are_read_and_a_changed_mapping_has_every_record_judged_again(nights: Nights) -> None:
+    """The same reading, word for word, is 5 hours by `RECDV` and 7.5 by the site's own `ZRUNH`."""
+    one = reading_record(EQUNR="N1", SWERK=PLANTS[0], RECDV="5", ZRUNH="7.5")
+    for expected in (0, 1):  # the second night knows it
+        assert nights.readings(DAYS[0], [one]).counts.unchanged == expected
+    before = content(nights.engine)
+    names = {"ims": {"running_times": {"running_hours": ["ZRUNH"]}}}
+    nights.source.settings = nights.source.settings.model_copy(update={"field_names": FieldNames.model_validate(names)})
+    counts = nights.readings(DAYS[0], [one]).counts
+    assert (counts.updated, counts.unchanged) == (1, 0)
+    with nights.engine.connect() as connection:
+        assert connection.scalar(sa.select(equipment_running_times.c.running_hours)) == 7.5
+    assert nights.readings(DAYS[0], [one]).counts.unchanged == 1
+    nights.source.settings = nights.source.settings.model_copy(update={"field_names": FieldNames()})
+    assert nights.readings(DAYS[0], [one]).counts.updated == 1
+    assert content(nights.engine) == before
+
+
+def test_own_fields_of_masters_are_columns_and_no_attributes(nights: Nights) -> None:
+    names = {"ims": {"equipment": {"equipment_description": ["ZTEXT"]}}}
+    nights.source.settings = nights.source.settings.model_copy(update={"field_names": FieldNames.model_validate(names)})
+    nights.masters([master_record(EQUNR="N1", SWERK=PLANTS[0], ZTEXT="Compressor 4")])
+    with nights.engine.connect() as connection:
+        row = connection.execute(sa.select(equipment).where(equipment.c.equipment_number == "N1")).mappings().one()
+    assert row["equipment_description"] == "Compressor 4"
+    assert "ZTEXT" not in (row["attributes"] or {})

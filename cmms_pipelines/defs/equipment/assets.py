@@ -67,7 +67,8 @@ def plants(context: dg.AssetExecutionContext, warehouse: Warehouse, source_syste
         from cmms_pipelines.sync.plants import known_plants, sync_plants  # noqa: PLC0415 - keeps start-up light
         from cmms_pipelines.sync.replay import replay_arrived  # noqa: PLC0415
 
-        engine, settings, run_id = warehouse.engine(), source_system.settings(), context.run.run_id
+        engine, run_id = warehouse.engine(), context.run.run_id
+        settings = source_system.in_force(warehouse, context.log.warning)
         key = sync_key(context, "plants")
         session = sync_plants(engine, settings, sync_key=key, run_id=run_id, progress=context.log.info)
         arrived = replay_arrived(engine, settings, sync_key=f"{key}:replay", run_id=run_id, progress=context.log.info)
@@ -111,7 +112,8 @@ def equipment(
         from cmms_pipelines.sync.replay import replay_arrived  # noqa: PLC0415
         from cmms_pipelines.sync.scope import equipment_numbers, require_synced  # noqa: PLC0415
 
-        engine, settings, run_id = warehouse.engine(), source_system.settings(), context.run.run_id
+        engine, run_id = warehouse.engine(), context.run.run_id
+        settings = source_system.in_force(warehouse, context.log.warning)
         key = sync_key(context, "equipment", is_full_refresh=config.full_refresh)
         session = sync_equipment(
             engine,

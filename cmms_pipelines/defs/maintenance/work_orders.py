@@ -48,7 +48,7 @@ def build(time_zone: str) -> dg.Definitions:
                 first_day = dt.date.fromisoformat(config.first_day) if config.first_day else None
             except ValueError as error:
                 raise PermanentError(f"first_day is no date such as 2026-01-31: {config.first_day!r}.") from error
-            settings = source_system.settings()
+            settings = source_system.in_force(warehouse, context.log.warning)
             session = sync_work_orders(
                 warehouse.engine(),
                 settings,

@@ -4,7 +4,7 @@ import datetime as dt
 
 import dagster as dg
 
-from cmms_pipelines.defs.resources import SourceSystem
+from cmms_pipelines.defs.resources import SourceSystem, Warehouse
 from cmms_pipelines.defs.running import EXTERNAL_API_POOL, run_tags
 
 
@@ -15,10 +15,10 @@ def build() -> dg.Definitions:
         pool=EXTERNAL_API_POOL,
         description="Address, credentials, clock, each endpoint, and a sample mapped and validated: `cmms api check` in the UI.",
     )
-    def check_connection(context: dg.OpExecutionContext, source_system: SourceSystem) -> None:
+    def check_connection(context: dg.OpExecutionContext, warehouse: Warehouse, source_system: SourceSystem) -> None:
         from cmms_pipelines.sync.api_check import check_api  # noqa: PLC0415 - keeps start-up light
 
-        result = check_api(source_system.settings(), now=lambda: dt.datetime.now(dt.UTC))
+        result = check_api(source_system.in_force(warehouse, context.log.warning), now=lambda: dt.datetime.now(dt.UTC))
         records = [
             dg.TableRecord(
                 {

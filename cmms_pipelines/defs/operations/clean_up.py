@@ -21,7 +21,7 @@ def clean_up(context: dg.OpExecutionContext, warehouse: Warehouse, source_system
         from cmms_pipelines.defs.operations.history import clean_up_history  # noqa: PLC0415 - keeps start-up light
         from cmms_pipelines.storage.retention import Ages, clean_up_logs  # noqa: PLC0415
 
-        settings = source_system.settings()
+        settings = source_system.in_force(warehouse, context.log.warning)
         removed = clean_up_logs(
             warehouse.engine(),
             Ages(logs=settings.keep_logs_days, deliveries=settings.keep_deliveries_days),

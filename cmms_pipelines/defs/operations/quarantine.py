@@ -96,7 +96,7 @@ def replay(
 
         report = replay_rejections(
             warehouse.engine(),
-            source_system.settings(),
+            source_system.in_force(warehouse, context.log.warning),
             as_filter(config),
             sync_key=sync_key(context, "replay"),
             run_id=context.run.run_id,

@@ -9,6 +9,8 @@ from cmms_pipelines.defs.reporting.assets import build_assets
 from cmms_pipelines.defs.reporting.jobs import build_marts, build_schedule
 from cmms_pipelines.defs.reporting.project import PROJECT_DIR, prepare_manifest
 from cmms_pipelines.defs.reporting.resources import Dbt
+from cmms_pipelines.defs.resources import Warehouse
+from cmms_pipelines.defs.timing import timed
 from cmms_pipelines.settings import Settings
 
 
@@ -26,14 +28,15 @@ def build(settings: Settings, *, database_url: str | None = None, as_of: datetim
     return dg.Definitions(
         assets=[build_assets(manifest)],
         jobs=[build_marts],
-        schedules=[build_schedule(settings.time_zone)],
+        schedules=timed([build_schedule(settings.time_zone)], settings),
         resources={
+            "warehouse": Warehouse(database_url=database_url),
             "dbt": Dbt(
                 work_dir=str(work_dir),
                 time_zone=settings.time_zone,
                 as_of=as_of.isoformat() if as_of else None,
                 database_url=database_url,
-            )
+            ),
         },
         executor=dg.in_process_executor,
     )

@@ -57,7 +57,7 @@ def build(days: dg.DailyPartitionsDefinition, days_per_run: int) -> dg.AssetsDef
             from cmms_pipelines.sync.running_times import sync_running_times  # noqa: PLC0415
             from cmms_pipelines.sync.scope import running_times_scope  # noqa: PLC0415
 
-            engine, settings = warehouse.engine(), source_system.settings()
+            engine, settings = warehouse.engine(), source_system.in_force(warehouse, context.log.warning)
             selected = [date.fromisoformat(key) for key in context.partition_keys]
             scope = running_times_scope(
                 engine, settings, plants=config.plants, equipment=config.equipment, is_full_refresh=config.full_refresh
