@@ -129,6 +129,7 @@ class Settings(BaseSettings):
     webhook_max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
     webhook_trusted_proxies: str | None = None
     dagster_port: Port = 3000
+    dagster_read_only_port: Port | None = None
     dagster_url: str | None = None
     emulator_port: Port = 8090
 

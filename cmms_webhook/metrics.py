@@ -1,6 +1,6 @@
-"""`/metrics` for Prometheus: what this process answered, and what stands in the inbox.
+"""`/metrics` for Prometheus: what this process answered, what stands in the inbox, and which alerts stand.
 
-What belongs here: names, labels and help of the metrics, and the one query behind them. What does not: counts that are kept
+What belongs here: names, labels and help of the metrics, and the queries behind them. What does not: counts that are kept
 (`ledger`). A source that does not exist has no name here: strangers would make labels without end.
 
 The library's counters cost about a microsecond each, as long as their labels are looked up once; so they are kept by label here.
@@ -9,12 +9,14 @@ The library's counters cost about a microsecond each, as long as their labels ar
 import asyncio
 import datetime as dt
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from cmms_pipelines.domain.events import HookStatus
+from cmms_pipelines.storage.alerts import count_by_severity, is_watched
 from cmms_pipelines.storage.tables import maintenance_event_hooks as hooks
 
 TIME_TO_LIVE_S = 2.0
@@ -22,6 +24,15 @@ TIMEOUT_S = 3.0
 MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 UNFINISHED = (HookStatus.PENDING, HookStatus.HELD, HookStatus.QUARANTINED, HookStatus.DEAD_LETTER)
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the database shows: events that are not settled, alerts by severity, and whether the watcher of alerts lives."""
+
+    events: list[tuple[str, str, int, dt.datetime]]
+    alerts: dict[str, int]
+    is_watched: bool
 
 
 class Metrics:
@@ -61,6 +72,8 @@ class Metrics:
         self._database = Gauge(
             "cmms_database_up", "1 when the database answered the last look at the inbox.", registry=self.registry
         )
+        self._alerts = Gauge("cmms_alerts_standing", "Alerts that are not resolved.", ("severity",), registry=self.registry)
+        self._watched = Gauge("cmms_alerts_watched", "1 while the watcher of alerts lives.", registry=self.registry)
         self._counted: dict[tuple[str, str], Counter] = {}
         self._timed: dict[int, Histogram] = {}
         self._looked_at = -TIME_TO_LIVE_S
@@ -90,21 +103,30 @@ class Metrics:
     async def _look(self) -> None:
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                rows = await asyncio.to_thread(unfinished, self._engine)
+                found = await asyncio.to_thread(standing, self._engine)
         except (sa.exc.SQLAlchemyError, TimeoutError):
             self._database.set(0)
             return
         self._database.set(1)
         self._inbox.clear()
         oldest: dt.datetime | None = None
-        for source, status, count, first in rows:
+        for source, status, count, first in found.events:
             self._inbox.labels(source, status).set(count)
             if status == HookStatus.PENDING:
                 oldest = first if oldest is None else min(oldest, first)
         self._oldest.set(max(0.0, (self._clock() - oldest).total_seconds()) if oldest else 0)
+        for severity, alerts in found.alerts.items():
+            self._alerts.labels(severity).set(alerts)
+        self._watched.set(found.is_watched)
 
 
-def unfinished(engine: sa.Engine) -> Iterable[tuple[str, str, int, dt.datetime]]:
+def standing(engine: sa.Engine) -> Standing:
+    """Return what stands now; three short queries."""
+    with engine.connect() as connection:
+        return Standing(list(unfinished(connection)), count_by_severity(connection), is_watched(connection))
+
+
+def unfinished(connection: sa.Connection) -> Iterable[tuple[str, str, int, dt.datetime]]:
     """Return count and oldest arrival of events that are not settled, by source and status; settled ones are never counted."""
     table = hooks.c
     statement = (
@@ -112,5 +134,4 @@ def unfinished(engine: sa.Engine) -> Iterable[tuple[str, str, int, dt.datetime]]
         .where(table.processing_status.in_([status.value for status in UNFINISHED]))
         .group_by(table.cmms_system_id, table.processing_status)
     )
-    with engine.connect() as connection:
-        return [(row[0], row[1], row[2], row[3]) for row in connection.execute(statement)]
+    return [(row[0], row[1], row[2], row[3]) for row in connection.execute(statement)]

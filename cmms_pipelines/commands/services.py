@@ -14,13 +14,22 @@ def add_to(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def up() -> None:
+def up(
+    read_only_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Also a Dagster UI that only shows, on this port (CMMS_DAGSTER_READ_ONLY_PORT)."),
+    ] = None,
+) -> None:
     """Run all services on this machine until Ctrl-C: webhook receiver, Dagster UI and daemon, and the embedded database."""
     from cmms_pipelines.operate import stack, supervise  # noqa: PLC0415 - loads SQLAlchemy and httpx
 
+    settings = read_settings()
+    if read_only_port is not None:
+        settings = settings.model_copy(update={"dagster_read_only_port": read_only_port})
     try:
-        with stack.running(read_settings(), tell) as running:
-            tell(f"Dagster UI {running.dagster_address} · webhook receiver {running.webhook_address} · Ctrl-C stops all")
+        with stack.running(settings, tell) as running:
+            viewer = f" · read-only {running.viewer_address}" if running.viewer_address else ""
+            tell(f"Dagster UI {running.dagster_address}{viewer} · webhook receiver {running.webhook_address} · Ctrl-C stops all")
             running.supervisor.wait()
     except supervise.StopRequested:
         tell("stopped")

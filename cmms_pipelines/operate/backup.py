@@ -63,10 +63,12 @@ def back_up(settings: Settings, output: Path, *, now: dt.datetime, keep: int | N
     Raises:
         PermanentError: nothing was written; the message says why. TransientError: a database cannot be reached.
     """
-    if keep is not None and not output.is_dir():
-        raise PermanentError(f"--keep needs a folder as --output, and {output} is none: only there backups have names by time.")
-    file = output / NAME.format(at=now) if output.is_dir() else output
+    file = output
     try:
+        if output.is_dir():
+            file = output / NAME.format(at=now)
+        elif keep is not None:
+            raise PermanentError(f"--keep needs a folder as --output, and {output} is none: only there names go by time.")
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".cmms-backup-") as folder:
             manifest = _write(settings, file, Path(folder), now, progress)
     except OSError as error:

@@ -186,6 +186,7 @@ class Demo:
     def _addresses(self) -> dict[str, str]:
         return {
             "dagster": self.stack.dagster_address,
+            **({"viewer": self.stack.viewer_address} if self.stack.viewer_address else {}),
             "webhook": f"{self.stack.webhook_address}/docs",
             "emulator": str(self.stack.emulator_address),
             "database": 'psql "$(.venv/bin/cmms db url)"',

@@ -48,6 +48,7 @@ class Ports:
     code: int
     reporting: int
     emulator: int | None
+    viewer: int | None = None
 
 
 def claim_ports(settings: Settings, *, with_emulator: bool) -> Ports:
@@ -66,6 +67,16 @@ def claim_ports(settings: Settings, *, with_emulator: bool) -> Ports:
         emulator=(
             ports.claim(LOOPBACK, settings.emulator_port, service="emulator of the external API", variable="CMMS_EMULATOR_PORT")
             if with_emulator
+            else None
+        ),
+        viewer=(
+            ports.claim(
+                LOOPBACK,
+                settings.dagster_read_only_port,
+                service="read-only Dagster UI",
+                variable="CMMS_DAGSTER_READ_ONLY_PORT",
+            )
+            if settings.dagster_read_only_port is not None
             else None
         ),
     )
@@ -125,11 +136,7 @@ def services(
 
     On the first start the daemon waits for the web server, so that one process alone creates Dagster's tables.
     """
-    dagster_address = f"http://{LOOPBACK}:{chosen.dagster}"
-    web_server = _python(
-        "dagster_webserver", "-h", LOOPBACK, "-p", str(chosen.dagster), "-w", str(workspace), "--dagster-log-level", "warning"
-    )
-    return [
+    wanted = [
         Service(
             "webhook",
             "webhook receiver",
@@ -137,13 +144,7 @@ def services(
             ready_url=f"{webhook_address(settings, chosen)}/health/ready",
         ),
         _code_server("code", "pipelines", "cmms_pipelines.definitions", "cmms", chosen.code),
-        Service(
-            "webserver",
-            "Dagster UI",
-            web_server,
-            after=("code",),
-            ready_url=f"{dagster_address}/server_info",
-        ),
+        _web_server("webserver", "Dagster UI", chosen.dagster, workspace, after=("code",)),
         Service(
             "daemon",
             "Dagster daemon",
@@ -160,6 +161,10 @@ def services(
             after=("webserver", "daemon"),  # dbt takes seconds to load, and nothing needs it at once
         ),
     ]
+    if chosen.viewer is not None:
+        title = "read-only Dagster UI"
+        wanted.append(_web_server("viewer", title, chosen.viewer, workspace, "--read-only", after=("webserver",)))
+    return wanted
 
 
 def emulator_environment(port: int, token: str, today: dt.date) -> dict[str, str]:
@@ -192,6 +197,12 @@ def webhook_address(settings: Settings, chosen: Ports) -> str:
     """Return where senders on this machine reach the receiver."""
     host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(settings.webhook_host, settings.webhook_host)  # noqa: S104 - compared, not bound
     return f"http://[{host}]:{chosen.webhook}" if ":" in host else f"http://{host}:{chosen.webhook}"
+
+
+def _web_server(name: str, title: str, port: int, workspace: Path, *options: str, after: tuple[str, ...]) -> Service:
+    address = ("-h", LOOPBACK, "-p", str(port), "-w", str(workspace))
+    command = _python("dagster_webserver", *address, "--dagster-log-level", "warning", *options)
+    return Service(name, title, command, after, ready_url=f"http://{LOOPBACK}:{port}/server_info")
 
 
 def _code_server(name: str, title: str, module: str, location: str, port: int, *, after: tuple[str, ...] = ()) -> Service:

@@ -38,6 +38,11 @@ class Stack:
         return f"http://{services.LOOPBACK}:{self.ports.dagster}"
 
     @property
+    def viewer_address(self) -> str | None:
+        """Where the Dagster UI is that only shows, if it runs."""
+        return None if self.ports.viewer is None else f"http://{services.LOOPBACK}:{self.ports.viewer}"
+
+    @property
     def webhook_address(self) -> str:
         """Where the webhook receiver is."""
         return services.webhook_address(self.settings, self.ports)

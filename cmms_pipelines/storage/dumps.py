@@ -15,10 +15,10 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from cmms_pipelines.domain.errors import PermanentError, TransientError
+from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.storage import embedded
 from cmms_pipelines.storage.contents import OF_USERS
-from cmms_pipelines.storage.engine import CONNECT_TIMEOUT_S, where
+from cmms_pipelines.storage.engine import CONNECT_TIMEOUT_S, unreachable, where
 
 LOCK_TIMEOUT = "60s"
 _SCHEMAS = f"SELECT namespace.nspname FROM pg_namespace AS namespace WHERE {OF_USERS} AND namespace.nspname <> 'public'"
@@ -40,7 +40,7 @@ def snapshot(address: str) -> Iterator[tuple[psycopg.Connection, str]]:
     """Hold one state of a database for a block: a connection that sees it, and its name for `dump`.
 
     Raises:
-        TransientError: the database cannot be reached.
+        TransientError, PermanentError: the database cannot be reached, or refuses us.
     """
     with connected(address) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -54,13 +54,12 @@ def connected(address: str) -> Iterator[psycopg.Connection]:
     """Connect for a block.
 
     Raises:
-        TransientError: the database cannot be reached.
+        TransientError, PermanentError: the database cannot be reached, or refuses us.
     """
     try:
         connection = psycopg.connect(address, connect_timeout=CONNECT_TIMEOUT_S, application_name="cmms-pipelines backup")
     except psycopg.OperationalError as error:
-        said = str(error).strip().splitlines()
-        raise TransientError(f"The database on {where(address)} cannot be reached: {said[-1] if said else ''}") from error
+        raise unreachable(address, error) from error
     with connection:
         yield connection
 

@@ -71,7 +71,7 @@ def ensure_database(address: str) -> None:
             return
     except psycopg.OperationalError as error:
         if "does not exist" not in str(error):
-            raise _unreachable(address, error) from error
+            raise unreachable(address, error) from error
     try:
         admin = make_url(address).set(database="postgres").render_as_string(hide_password=False)
         with psycopg.connect(admin, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
@@ -118,7 +118,8 @@ def _given(address: SecretStr | None, variable: str) -> str | None:
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def _unreachable(address: str, error: psycopg.OperationalError) -> TransientError | PermanentError:
+def unreachable(address: str, error: psycopg.OperationalError) -> TransientError | PermanentError:
+    """Return what to raise where a database cannot be connected to: it may pass, unless the password is wrong."""
     kind = PermanentError if "authentication failed" in str(error) else TransientError
     return kind(f"The database on {where(address)} does not let us in: {_line(error)}")
 
@@ -130,4 +131,8 @@ def where(address: str) -> str:
 
 
 def _line(error: psycopg.Error) -> str:
-    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.strip().startswith(_ADVICE)]
+    return lines[-1] if lines else type(error).__name__
+
+
+_ADVICE = "Is the server running"  # libpq's second line, which says less than its first

@@ -51,6 +51,7 @@ def demo() -> Iterator[TwoStarts]:
         assert once.returncode == 0, f"{once.stderr}\n{once.stdout}"
         assert processes.marked(processes.Mark(home)) == [], "the first demo left processes behind"
         assert embedded.find_running(home) is None, "the first demo left its database running"
+        environment["CMMS_DAGSTER_READ_ONLY_PORT"] = "0"
         yield from _second_start(home, environment, json.loads(once.stdout), first_s)
     finally:
         processes.end_all(processes.Mark(home), 5)
