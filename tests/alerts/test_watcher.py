@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from cmms_pipelines.notify.watch import Watcher
 from cmms_pipelines.storage import alerts
@@ -87,6 +88,25 @@ def test_a_short_break_of_the_database_is_nobodys_alert(world: World, door: Door
     assert watcher.look_once() is not None
     assert (world.standing(), world.mail.mails, world.chat.requests) == ({}, [], 0)
     watcher.close()
+
+
+def test_a_look_at_a_quiet_system_asks_few_questions(world: World) -> None:
+    world.configure()
+    watcher = watcher_of(world)
+    watcher.look_once()  # the first one of five minutes looks at days too
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        world.now += timedelta(seconds=30)
+        assert watcher.look_once() is not None
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    watcher.close()
+    assert 5 <= len(asked) <= 10
 
 
 def test_one_watcher_works_and_the_next_takes_over(world: World) -> None:
