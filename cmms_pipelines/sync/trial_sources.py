@@ -6,8 +6,8 @@ What belongs here: making and removing them. What does not: sending (`sync.sampl
 import base64
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import sqlalchemy as sa
 from pydantic import SecretStr
@@ -33,14 +33,25 @@ def active_signers(engine: sa.Engine) -> list[str]:
 
 
 @contextmanager
-def temporary_source(
-    engine: sa.Engine, settings: Settings, preset: str, sleep: Callable[[float], None] = time.sleep
-) -> Iterator[str]:
-    """Give a source of a kind of sender, with a secret of its own; it is deleted afterwards, its events stay.
+def temporary_sources(
+    engine: sa.Engine, settings: Settings, presets: Sequence[str], sleep: Callable[[float], None] = time.sleep
+) -> Iterator[list[tuple[str, str]]]:
+    """Give a source of each of these kinds of senders, with a secret of its own, as (kind, source).
+
+    They are deleted afterwards; their events stay.
 
     Raises:
         PermanentError: there is no such kind, it signs nothing, or a source of that name exists.
     """
+    with ExitStack() as all_of_them:
+        made = [(preset, all_of_them.enter_context(_source(engine, settings, preset))) for preset in presets]
+        if made:
+            sleep(RECEIVER_FOLLOWS_S)
+        yield made
+
+
+@contextmanager
+def _source(engine: sa.Engine, settings: Settings, preset: str) -> Iterator[str]:
     if preset not in PRESETS:
         raise PermanentError(f"{preset!r} is no kind of sender: take one of {', '.join(PRESETS)}.")
     if PRESETS[preset].scheme is SchemeName.UNSIGNED:
@@ -51,7 +62,6 @@ def temporary_source(
     secret = f"whsec_{base64.b64encode(value).decode()}" if source.scheme is SchemeName.STANDARD_WEBHOOKS else value.hex()
     register_source(engine, settings, name, source, secret=SecretStr(secret), actor=ACTOR)
     try:
-        sleep(RECEIVER_FOLLOWS_S)
         yield name
     finally:
         with engine.begin() as connection:

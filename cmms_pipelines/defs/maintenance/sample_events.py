@@ -34,13 +34,13 @@ def send_samples(context: dg.OpExecutionContext, config: TestEventsConfig, wareh
         from cmms_pipelines.domain.errors import PermanentError  # noqa: PLC0415 - keeps start-up light
         from cmms_pipelines.settings import read_settings  # noqa: PLC0415
         from cmms_pipelines.sync.sample_events import local_receiver  # noqa: PLC0415
-        from cmms_pipelines.sync.trial_sources import active_signers, temporary_source  # noqa: PLC0415
+        from cmms_pipelines.sync.trial_sources import active_signers, temporary_sources  # noqa: PLC0415
 
         engine, settings = warehouse.engine(), read_settings()
         receiver = config.receiver or local_receiver(settings)
         rows: list[dict[str, str]] = []
-        for name in config.presets:
-            with temporary_source(engine, settings, name) as source:
+        with temporary_sources(engine, settings, config.presets) as made:
+            for name, source in made:
                 rows.append({**_sent(warehouse, source, receiver, config.wait_s), "preset": name})
         if not config.presets:
             for source in config.sources or active_signers(engine):
