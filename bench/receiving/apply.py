@@ -9,7 +9,7 @@ import random
 import secrets
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +32,7 @@ from cmms_pipelines.storage.tables import maintenance_event_hooks as hooks
 from cmms_pipelines.storage.tokens import create_token
 from receiving import mixed
 from receiving.load import Plan, orders
+from receiving.notes import Notes
 from receiving.receive import quantile, run_load
 
 FULL = {"rounds": 3, "cold": 4, "singles": 40, "singles_span_s": 120, "sustained_s": 600, "burst": 5000, "idle_s": 60}
@@ -84,29 +85,36 @@ class Field:
             time.sleep(0.2)
 
 
-def measure(home: Path, *, is_quick: bool, say: Callable[[str], None]) -> dict[str, float | int]:
-    """Start the system on free ports, run all loads one after another, stop it."""
+PIECES = ("cold", "singles", "sustained", "burst", "status", "idle_cost")
+
+
+def measure(home: Path, *, is_quick: bool, notes: Notes) -> None:
+    """Start the system on free ports, run the loads one after another, stop it."""
     plan = QUICK if is_quick else FULL
-    with running(Settings(home=home, webhook_port=0, dagster_port=0), say) as stack:
-        field = Field(stack, say)
+    with running(Settings(home=home, webhook_port=0, dagster_port=0), notes.say) as stack:
+        field = Field(stack, notes.say)
         try:
             _wait_for_daemon(stack.dagster_address)
-            figures: dict[str, float | int] = {}
-            figures |= _cold_starts(field, plan["cold"])
-            figures |= _singles(field, plan)
-            figures |= _sustained(field, plan["sustained_s"])
-            bursts = [_burst(field, plan["burst"], number) for number in range(plan["rounds"])]
-            figures |= {name: statistics.median(burst[name] for burst in bursts) for name in bursts[0]}
-            figures |= _status_latency(field)
-            if plan["idle_s"]:
-                say("waiting until the drain has gone, then idle")
+            if notes.wants("cold") and plan["cold"]:
+                notes.add(_cold_starts(field, plan["cold"]))
+            if notes.wants("singles"):
+                notes.add({"singles": plan["singles"]})
+                found = notes.add_medians(_single_series(field, plan))
+                notes.add({"applied_worst_s": max(one["applied_max_s"] for one in found)})
+            if notes.wants("sustained"):
+                notes.add(_sustained(field, plan["sustained_s"]))
+            if notes.wants("burst"):
+                notes.add_medians(_burst(field, plan["burst"], number) for number in range(plan["rounds"]))
+            if notes.wants("status"):
+                notes.add(_status_latency(field))
+            if notes.wants("idle_cost") and plan["idle_s"]:
+                notes.say("waiting until the drain has gone, then idle")
                 time.sleep(DRAIN_LEAVES_S)
-                figures["idle_core_share"] = _idle_core_share(home, plan["idle_s"])
+                notes.add({"idle_core_share": _idle_core_share(home, plan["idle_s"])})
             with field.engine.connect() as connection:
-                figures["runs"] = connection.scalar(sa.select(sa.func.count(hooks.c.dagster_run_id.distinct()))) or 0
+                notes.add({"runs": connection.scalar(sa.select(sa.func.count(hooks.c.dagster_run_id.distinct()))) or 0})
         finally:
             field.engine.dispose()
-    return {name: round(value, 4) for name, value in figures.items()}
 
 
 def _cold_starts(field: Field, count: int) -> dict[str, float | int]:
@@ -115,24 +123,21 @@ def _cold_starts(field: Field, count: int) -> dict[str, float | int]:
         field.say(f"cold start {number + 1} of {count}: an event that finds no drain at work")
         field.send(f"cold-{number}", [0.0])
         found += field.latencies(f"cold-{number}", 1)
+        field.say(f"applied after {found[-1]:.3f} s")
         time.sleep(DRAIN_LEAVES_S)
-    return {"cold_starts": count, "cold_p50_s": statistics.median(found), "cold_max_s": max(found)} if found else {}
+    return {"cold_starts": count, "cold_p50_s": statistics.median(found), "cold_max_s": max(found)}
 
 
-def _singles(field: Field, plan: dict[str, int]) -> dict[str, float | int]:
+def _single_series(field: Field, plan: dict[str, int]) -> Iterator[dict[str, float]]:
     """Send single events at random times, in each round another series; the first event finds no drain at work."""
     chance = random.Random(7)  # noqa: S311 - a load, not a secret
-    rounds = []
     for number in range(plan["rounds"]):
+        if number:
+            time.sleep(DRAIN_LEAVES_S)
         field.say(f"{plan['singles']} single events at random times within {plan['singles_span_s']} s, the first from cold")
         field.send(f"single-{number}", sorted(chance.uniform(0, plan["singles_span_s"]) for _ in range(plan["singles"])))
         found = field.latencies(f"single-{number}", plan["singles"])
-        rounds.append(
-            {"applied_p50_s": statistics.median(found), "applied_p95_s": quantile(found, 0.95), "applied_max_s": found[-1]}
-        )
-        if number < plan["rounds"] - 1:
-            time.sleep(DRAIN_LEAVES_S)
-    return {"singles": plan["singles"]} | {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+        yield {"applied_p50_s": statistics.median(found), "applied_p95_s": quantile(found, 0.95), "applied_max_s": found[-1]}
 
 
 def _sustained(field: Field, seconds: int) -> dict[str, float | int]:

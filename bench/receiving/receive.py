@@ -10,7 +10,6 @@ import os
 import secrets
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -38,6 +37,7 @@ from cmms_pipelines.storage.inbox import ReceivedHook, accept
 from cmms_pipelines.storage.tables import maintenance_event_hooks as hooks
 from receiving.load import Plan
 from receiving.network import Delay, slow_network
+from receiving.notes import Notes
 
 SYSTEM = "bench"
 PATH = f"/api/v1/hooks/maintenance/events/{SYSTEM}"
@@ -115,24 +115,32 @@ def run_load(plan: Plan) -> dict[str, Any]:
     return found
 
 
-def measure(home: Path, *, is_quick: bool, say: Callable[[str], None]) -> dict[str, float | int]:
-    """Return the figures of the receiver, medians of all rounds."""
+PIECES = ("ceiling", "rounds", "idle", "far", "far_database", "drain")
+
+
+def measure(home: Path, *, is_quick: bool, notes: Notes) -> None:
+    """Note the figures of the receiver, those of rounds as medians of all."""
     plan = QUICK if is_quick else FULL
-    lab = Lab(home, say)
-    figures: dict[str, float | int] = {}
+    lab = Lab(home, notes.say)
+    seconds = plan["seconds"]
     try:
-        figures |= _ceiling(lab, plan["seconds"])
-        with lab.sidecar() as sidecar:
-            lab.load("warm-up", 2)
-            rounds = [_round(lab, sidecar, plan["seconds"], number) for number in range(plan["rounds"])]
-            figures |= {name: round(statistics.median(found[name] for found in rounds), 3) for name in rounds[0]}
-            figures |= _beside_idle_ones(lab, plan["seconds"])
-            figures |= _far_from_the_sender(lab, plan["seconds"])
-        figures |= _far_from_the_database(lab, plan["seconds"])
-        figures |= _drain(lab, plan["waiting"])
+        if notes.wants("ceiling"):
+            notes.add(_ceiling(lab, seconds))
+        if any(notes.wants(piece) for piece in ("rounds", "idle", "far")):
+            with lab.sidecar() as sidecar:
+                lab.load("warm-up", 2)
+                if notes.wants("rounds"):
+                    notes.add_medians(_round(lab, sidecar, seconds, number) for number in range(plan["rounds"]))
+                if notes.wants("idle"):
+                    notes.add(_beside_idle_ones(lab, seconds))
+                if notes.wants("far"):
+                    notes.add(_far_from_the_sender(lab, seconds))
+        if notes.wants("far_database"):
+            notes.add(_far_from_the_database(lab, seconds))
+        if notes.wants("drain"):
+            notes.add(_drain(lab, plan["waiting"]))
     finally:
         lab.close()
-    return figures
 
 
 def _ceiling(lab: Lab, seconds: int) -> dict[str, float]:
@@ -216,9 +224,10 @@ def _network_figures(name: str, found: dict[str, Any]) -> dict[str, float]:
 
 
 def _drain(lab: Lab, count: int) -> dict[str, float | int]:
-    """Put events into the inbox and measure how fast one drain applies all that wait, those of the rounds before included."""
-    lab.say(f"{count} more events wait, then one drain")
+    """Put events into an empty inbox and measure how fast one drain applies all of them."""
+    lab.say(f"{count} events wait, then one drain")
     with lab.engine.begin() as connection:
+        connection.execute(sa.text(f"TRUNCATE {hooks.fullname} CASCADE"))
         for start in range(0, count, _GROUP):
             accept(connection, [_waiting(number) for number in range(start, min(start + _GROUP, count))])
     waiting = lab.stored()
