@@ -10,7 +10,8 @@ Figures are over true conflicts only: fields that both sides changed to values t
 weighted share that is decided without a person; `correctness`: the weighted share of these that ended as the label says;
 `escalate_recall`: of those that only a person may decide, the share that went to one; `silent_losses`: changes of a side that are
 neither in the result nor in any decision. `unweighted` counts all conflicts alike; `held_out` are other seeds; `adversarial` are
-classes that were thought out to break the engine when it was done, labelled before their first run.
+classes that were thought out to break the engine when it was done, labelled before their first run; `sensitivity` is our coverage
+under other weightings of the classes (`conflicting/sensitivity.py`).
 """
 
 import argparse
@@ -27,6 +28,7 @@ from conflicting.engines import ENGINES, play
 from conflicting.labels import LABELS, Label
 from conflicting.scenarios import CLASSES, Builder
 from conflicting.scoring import Tally, judge
+from conflicting.sensitivity import sensitivity
 from conflicting.worlds import Scenario, World
 
 SEEDS = 25
@@ -133,6 +135,7 @@ def main() -> None:
         "variations": count,
         "held_out": figures(held_out, LABELS),
         "adversarial": {engine: one.whole().figures() for engine, one in adversarial.items()},
+        "sensitivity": sensitivity(scores["ours"].by_class, LABELS),
         "by_class": by_class(scores),
         "adversarial_by_class": by_class(adversarial),
         "seconds": round(time.perf_counter() - started, 2),
@@ -150,7 +153,7 @@ def main() -> None:
     for name, value in result.items():
         if not isinstance(value, dict):
             print(f"{name:20} {value}")
-    for name in ("unweighted", "last_writer", "cmms_wins", "local_wins", "held_out", "adversarial"):
+    for name in ("unweighted", "last_writer", "cmms_wins", "local_wins", "held_out", "adversarial", "sensitivity"):
         print(f"{name:20} {json.dumps(result[name])}")
 
 
