@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from cmms_pipelines.domain.counters import CounterChange, CounterFacts, counter_step
+from cmms_pipelines.domain.counters import CounterChange, CounterEventKind, CounterFacts, CounterStep, counter_step
 
 JITTER_HOURS = 1.0  # daily snapshots are taken up to an hour early or late (quirk 14)
 MAX_DAYS_COVERED = 32_767  # what SMALLINT holds
@@ -45,6 +45,10 @@ class Part:
         is_replaced: the counter is a new one since the reading before (quirk 19).
         is_difference: the hours were entered, and the counter follows from them where none is stated (quirk 21).
         is_refused: its hours were refused; the counter alone counts (quirk 15).
+        is_told: an event brought it. Where its counter falls for no known reason it waits for a person, and does not count; of
+            the external API such a fall is a reset.
+        is_accepted: somebody decided that the counter did fall.
+        is_dismissed: somebody decided that the counter is wrong.
         warnings: ids of the rules that it met by itself.
     """
 
@@ -55,6 +59,9 @@ class Part:
     is_replaced: bool = False
     is_difference: bool = False
     is_refused: bool = False
+    is_told: bool = False
+    is_accepted: bool = False
+    is_dismissed: bool = False
     warnings: tuple[str, ...] = ()
 
     @property
@@ -75,7 +82,7 @@ class Before:
 class Outcome:
     """What a day comes to: hours over `days_covered` days, the day's last counter, warnings, and the event since `Before`.
 
-    `part_hours` and `part_warnings` are those of each part, in the order given.
+    `part_hours`, `part_warnings` and `part_waits` (its counter waits for a person) are those of each part, in the order given.
     """
 
     running_hours: float | None
@@ -86,6 +93,7 @@ class Outcome:
     part_hours: tuple[float | None, ...]
     part_days: tuple[int, ...]
     part_warnings: tuple[tuple[str, ...], ...]
+    part_waits: tuple[bool, ...]
 
 
 @lru_cache(maxsize=4096)
@@ -101,14 +109,17 @@ def work_out(parts: Sequence[Part], before: Before | None, day: date, facts: Cou
     """Return what `parts` come to, given in their `order`; hours that were not stated are the counter's difference."""
     gap = min((day - before.day).days, MAX_DAYS_COVERED) if before else 1
     counter = before.counter if before else None
-    is_first, worked = True, []
+    is_first, worked, waits = True, [], []
     for part in parts:
         days = gap if is_first else 1
-        part_counter = _counter(part, counter, facts)
+        part_counter = None if part.is_dismissed else _counter(part, counter, facts)
         step = None
         if counter is not None and part_counter is not None:
             possible = hours_of(part.plant_code, days) + JITTER_HOURS
             step = counter_step(counter, part_counter, hours_possible=possible, facts=facts, is_replaced=part.is_replaced)
+        waits.append(part.is_told and not part.is_accepted and is_unexplained(step))
+        if waits[-1]:
+            part_counter = None
         worked.append(_part_outcome(part, None if step is None else step.running_hours, days, hours_of))
         if part_counter is not None:
             counter, is_first = part_counter, False
@@ -126,12 +137,20 @@ def work_out(parts: Sequence[Part], before: Before | None, day: date, facts: Cou
         running_hours=round(sum(known), 4) if known else None,
         cumulative_hours=last,
         days_covered=max(one.days for one in worked),
-        warnings=tuple(sorted({*(rule for one in worked for rule in one.warnings), *([WENT_BACK] if went_back else [])})),
+        warnings=tuple(
+            sorted({*(rule for one in worked for rule in one.warnings), *([WENT_BACK] if went_back or any(waits) else [])})
+        ),
         event=event,
         part_hours=tuple(one.hours for one in worked),
         part_days=tuple(one.days for one in worked),
         part_warnings=tuple(one.warnings for one in worked),
+        part_waits=tuple(waits),
     )
+
+
+def is_unexplained(step: CounterStep | None) -> bool:
+    """Tell a fall that neither a limit nor a replacement explains."""
+    return step is not None and step.event is not None and step.event.kind is CounterEventKind.RESET
 
 
 @dataclass(frozen=True)

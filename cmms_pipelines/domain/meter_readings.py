@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from cmms_pipelines.domain.counters import NOTHING_KNOWN, CounterChange, CounterFacts, counter_step
+from cmms_pipelines.domain.counters import NOTHING_KNOWN, CounterChange, CounterEventKind, CounterFacts, counter_step
 from cmms_pipelines.domain.event_payloads import Refusal
 from cmms_pipelines.domain.machine_days import (
     EXCEEDS_DAY,
@@ -29,7 +29,11 @@ JITTER_HOURS = 1
 
 @dataclass(frozen=True)
 class DayReading:
-    """What is known of a machine's day; hours are those of `days_covered` days. Warnings are rule ids."""
+    """What is known of a machine's day; hours are those of `days_covered` days. Warnings are rule ids.
+
+    `held`: time and counter of a later reading of the day that does not count, because it waits for a person or was dismissed.
+    `is_accepted`: somebody decided that the counter did fall.
+    """
 
     day: date
     cumulative_hours: Decimal | None
@@ -38,6 +42,8 @@ class DayReading:
     source: str
     read_at: datetime | None
     warnings: tuple[str, ...] = ()
+    held: tuple[datetime, Decimal] | None = None
+    is_accepted: bool = False
 
     @property
     def is_difference(self) -> bool:
@@ -63,11 +69,15 @@ class CounterReset:
 
 @dataclass(frozen=True)
 class Placement:
-    """Rows to write, the counter event of each day that was looked at (None: none), and a sentence on the outcome."""
+    """Rows to write, the counter event of each day that was looked at (None: none), and a sentence on the outcome.
+
+    `waits`: the reading does not count until somebody has decided about it.
+    """
 
     rows: tuple[DayReading, ...]
     counter_events: Mapping[date, CounterReset | None]
     reason: str
+    waits: bool = False
 
 
 def place(
@@ -77,20 +87,26 @@ def place(
 
     - A day that the external API has reported is left alone: it has authority.
     - Of several readings of a day the last one read counts.
-    - Hours that are not given are the difference to the reading before, over the days since. A counter that is lower is a counter
-      event, and its hours are unknown unless it passed its limit.
+    - Hours that are not given are the difference to the reading before, over the days since. A counter that is lower has passed
+      its limit, where one is known; else its reading waits beside what counts.
     - Hours beyond the length of the days covered are a warning up to an hour, and refused beyond (`running_hours_exceed_day`).
     - A backdated reading has the difference of the day after it computed again, unless that day came from the external API.
     """
     stored = days.get(new.day)
     if stored is not None and stored.source == EXTERNAL_API and not stored.is_kept_counter:
         return Placement((), {}, "the external API has reported this day, and has authority")
+    if stored is not None and stored.held is not None and stored.held == _order(new):
+        return Placement((), {}, "this reading is known already, and waits or was decided")
     if stored is not None and not stored.is_kept_counter and _order(stored) >= _order(new):
         is_same = stored.cumulative_hours == new.cumulative_hours and stored.read_at == new.read_at
         return Placement((), {}, "this reading is stored already" if is_same else "a later reading of this day is stored")
     placed, event = _judge(new, _before(new.day, days), time_zone, facts)
     if isinstance(placed, Refusal):
         return placed
+    if event is not None and event.kind == CounterEventKind.RESET:
+        return _wait(new, stored)
+    if stored is not None and stored.held is not None and stored.held > _order(new):
+        placed = replace(placed, held=stored.held)
     rows, events = [placed], {new.day: event}
     after = _after(new.day, days)
     if after is not None and after.source != EXTERNAL_API and after.cumulative_hours is not None:
@@ -98,10 +114,26 @@ def place(
         events[after.day] = event
         if isinstance(rejudged, Refusal):
             rejudged = replace(after, running_hours=None, warnings=(*after.warnings, rejudged.rule))
+        if event is not None and event.kind == CounterEventKind.RESET and not after.is_accepted:
+            rejudged, events[after.day] = _held(after), None
         if rejudged != after:
             rows.append(rejudged)
     reason = "stored" if len(rows) == 1 else "stored, and the difference of the reading after it computed again"
     return Placement(tuple(rows), events, reason)
+
+
+def _wait(new: DayReading, stored: DayReading | None) -> Placement:
+    """Keep a reading whose counter fell beside the one of its day that counts, if there is one."""
+    if stored is not None and stored.held is not None and stored.held > _order(new):
+        return Placement((), {}, "a later reading of this day waits")
+    counts = stored if stored is not None and not stored.is_kept_counter else _held(new)
+    reason = "the counter fell, and no limit explains it: it waits in cmms.sync_conflicts"
+    return Placement((replace(counts, held=_order(new)),), {new.day: None}, reason, waits=True)
+
+
+def _held(reading: DayReading) -> DayReading:
+    warnings = tuple(sorted({*reading.warnings, WENT_BACK, *([HOURS_MISSING] if reading.running_hours is None else [])}))
+    return replace(reading, cumulative_hours=None, read_at=None, warnings=warnings, held=_order(reading))
 
 
 def local_day(moment: datetime, time_zone: str) -> date:

@@ -23,6 +23,7 @@ from pydantic import JsonValue, ValidationError
 from cmms_pipelines.domain.assets import ATTRIBUTE
 from cmms_pipelines.domain.comparing import compared_form, kind_of
 from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.falling_meters import METER, corrections
 from cmms_pipelines.domain.local_edits import WORK_ORDER, EquipmentEdit, WorkOrderEdit
 from cmms_pipelines.storage.conflict_records import undo_state
 from cmms_pipelines.storage.conflict_search import ConflictFilter, find_conflicts
@@ -219,7 +220,9 @@ def _expect(conflict: Mapping[str, Any], expected: int | None) -> None:
 def _is_same(conflict: Mapping[str, Any], resolution: Resolution) -> bool:
     if conflict["status"] != "resolved" or conflict["decision"] != resolution.choice.value:
         return False
-    wanted = resolution.value if resolution.choice is Choice.BY_HAND else conflict["resolution"]
+    wanted = conflict["resolution"]
+    if resolution.choice is Choice.BY_HAND:
+        wanted = _fitting(conflict, resolution.value) if conflict["entity_type"] == METER else resolution.value
     return _means(conflict["field"], wanted) == _means(conflict["field"], conflict["resolution"])
 
 
@@ -234,6 +237,8 @@ def _means(field: str, value: JsonValue) -> JsonValue:
 def _fitting(conflict: Mapping[str, Any], value: JsonValue) -> JsonValue:
     """Return a value by hand as its field takes it."""
     field = str(conflict["field"])
+    if conflict["entity_type"] == METER:
+        return corrections(value, conflict["theirs"])
     form = WorkOrderEdit if conflict["entity_type"] == WORK_ORDER else EquipmentEdit
     attribute = field.removeprefix(ATTRIBUTE)
     given: dict[str, Any] = {"attributes": {attribute: value}} if field.startswith(ATTRIBUTE) else {field: value}

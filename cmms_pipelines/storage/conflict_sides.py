@@ -1,6 +1,6 @@
 """An entity whose conflict is decided or taken back: row, edits and what was agreed, loaded, changed and merged once more.
 
-What belongs here: what a decision means for a work order and for a machine. What does not: whether somebody may decide
+What belongs here: what a decision means for a work order, a machine and a meter. What does not: whether somebody may decide
 (`storage.conflict_queue`), the merge (`storage.work_order_effects`, `storage.machine_merges`).
 """
 
@@ -14,8 +14,11 @@ from pydantic import JsonValue
 
 from cmms_pipelines.domain.claimed_machines import EXTERNAL_API
 from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.falling_meters import METER, READINGS, marks_by_hand
 from cmms_pipelines.domain.local_edits import EQUIPMENT, WORK_ORDER, LocalEdit, from_stored
+from cmms_pipelines.storage.falling_meters import mark, readings_in_question
 from cmms_pipelines.storage.local_edits import ANY_SYSTEM, change_edits, load_edits
+from cmms_pipelines.storage.machine_days import work_out_days
 from cmms_pipelines.storage.machine_merges import judge_machines, load_machines, remember_masters, update_machines
 from cmms_pipelines.storage.snapshots import Key, Snapshot, load_snapshots, write_snapshots
 from cmms_pipelines.storage.work_order_effects import judge_orders
@@ -186,7 +189,47 @@ class MachineSide(Side):
         judge_machines(self.connection, load_machines(self.connection, [self.entity_key]), [self.entity_key])
 
 
-_SIDES: Mapping[str, Callable[[sa.Connection, Mapping[str, Any]], Side]] = {WORK_ORDER: OrderSide, EQUIPMENT: MachineSide}
+class MeterSide(Side):
+    """Readings whose counter fell: taken over they are a reset, ours means that they do not count, by hand they are corrected."""
+
+    entity_type = METER
+
+    @property
+    def edit_key(self) -> Key:
+        return ANY_SYSTEM, self.entity_key
+
+    def load(self) -> None:
+        self.readings = readings_in_question(self.connection, self.entity_key, self.system, self.conflict["theirs"])
+        standing: list[JsonValue] = [one.standing for one in self.readings if one.standing is not None]
+        self.values = {READINGS: standing or self.conflict["ours"]}
+        self.snapshots, self.agreed = {}, {}
+        self.marks: Mapping[JsonValue, Mapping[str, Any]] = {}
+
+    def stated(self, field: str) -> JsonValue:  # noqa: ARG002 - a meter has readings alone
+        return [one.reading for one in self.readings]
+
+    def take_over(self, field: str, value: JsonValue) -> None:  # noqa: ARG002
+        self.marks = {one.reading["at"]: {"is_accepted": True} for one in self.readings}
+
+    def settle(self, field: str, theirs: JsonValue) -> None:  # noqa: ARG002
+        self.marks = self.marks or {one.reading["at"]: {"is_dismissed": True} for one in self.readings}
+
+    def edit(self, field: str, value: JsonValue, actor: str, now: datetime) -> None:  # noqa: ARG002
+        self.marks = {one.reading["at"]: marks_by_hand(value, one.reading["at"]) for one in self.readings}
+
+    def restore(self, field: str, state: Mapping[str, Any]) -> None:  # noqa: ARG002
+        self.marks = {}
+
+    def write(self) -> None:
+        days = mark(self.connection, self.readings, lambda one: self.marks.get(one.reading["at"], {}))
+        work_out_days(self.connection, dict.fromkeys(days))
+
+
+_SIDES: Mapping[str, Callable[[sa.Connection, Mapping[str, Any]], Side]] = {
+    WORK_ORDER: OrderSide,
+    EQUIPMENT: MachineSide,
+    METER: MeterSide,
+}
 
 
 def side_of(connection: sa.Connection, conflict: Mapping[str, Any]) -> Side:

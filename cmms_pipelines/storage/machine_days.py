@@ -15,6 +15,7 @@ import orjson
 import sqlalchemy as sa
 
 from cmms_pipelines.domain.counters import CounterFacts
+from cmms_pipelines.domain.falling_meters import EARLIER, MARKS, beside, is_waiting
 from cmms_pipelines.domain.machine_days import (
     EXCEEDS_DAY,
     HOURS_MISSING,
@@ -27,6 +28,7 @@ from cmms_pipelines.domain.machine_days import (
 )
 from cmms_pipelines.domain.meter_readings import EXTERNAL_API
 from cmms_pipelines.domain.reports import SyncCounts
+from cmms_pipelines.storage.falling_meters import settle_falls
 from cmms_pipelines.storage.tables import counter_events, counter_facts, equipment, equipment_running_times, plants
 
 _AT_ONCE = 2000
@@ -38,7 +40,7 @@ _VALUES = (
     "equipment_description", "object_number", "api_created_at", "warnings", "readings", "source",
 )  # fmt: skip
 
-_MORE_THAN_A_ROW = frozenset({"is_replaced", "is_difference", "is_hours_unstated", "stated_hours"})
+_MORE_THAN_A_ROW = frozenset({"is_replaced", "is_difference", "is_hours_unstated", "stated_hours", EARLIER}) | MARKS
 
 MachineDay = tuple[int, date]
 Parts = Mapping[str, Mapping[str, Any] | None]
@@ -159,11 +161,15 @@ def work_out_days(connection: sa.Connection, changes: Mapping[MachineDay, Change
     zones = _zones(connection)
     counts = SyncCounts()
     pending: dict[MachineDay, Change | None] = dict(changes)
+    fallen: set[int] = set()
     while pending:
         now = _earliest_of_each_machine(pending)[:_AT_ONCE]
-        following = _round(connection, {key: pending.pop(key) for key in now}, zones, counts)
+        following = _round(connection, {key: pending.pop(key) for key in now}, zones, counts, fallen)
         for key in following:
             pending.setdefault(key, None)
+        if fallen and not pending:
+            pending = dict.fromkeys(settle_falls(connection, fallen))
+            fallen.clear()
     return counts
 
 
@@ -179,8 +185,9 @@ def _round(
     changes: Mapping[MachineDay, Change | None],
     zones: Mapping[str, tuple[int, str]],
     counts: SyncCounts,
+    fallen: set[int],
 ) -> list[MachineDay]:
-    """Work out one day of each machine; return the days that this changes."""
+    """Work out one day of each machine; return the days that this changes. Machines with a reading that waits go to `fallen`."""
     rows: list[Row] = []
     removed: list[MachineDay] = []
     without_event: list[MachineDay] = []
@@ -193,6 +200,8 @@ def _round(
             counts.inserted += stored.row is None and row is not None
             counts.updated += stored.row is not None and row != stored.row
             counts.unchanged += row == stored.row
+        if is_waiting(row) or is_waiting(stored.row):
+            fallen.add(key[0])
         if row is None and stored.row is not None:
             removed.append(key)
         elif row is not None and row != stored.row:
@@ -220,13 +229,23 @@ def _worked_out(
     parts, source = _combined(stored.row, change)
     if not parts:
         return (None if stored.row is None or stored.row["source"] == EXTERNAL_API else stored.row), None
-    ordered = sorted((_part(code, told) for code, told in parts.items()), key=lambda part: part.order)
 
     def hours_of(plant_code: str, days: int) -> float:
         return day_hours(key[1], zones[plant_code][1], days)
 
-    outcome = work_out(ordered, stored.before, key[1], stored.facts, hours_of)
-    row = _row(ordered, outcome, parts, zones, source)
+    def come_to(parts: Parts) -> tuple[Row, Outcome]:
+        ordered = sorted(
+            (_part(code, told, is_told=source != EXTERNAL_API) for code, told in parts.items()), key=lambda part: part.order
+        )
+        outcome = work_out(ordered, stored.before, key[1], stored.facts, hours_of)
+        return _row(ordered, outcome, parts, zones, source), outcome
+
+    row, outcome = come_to(parts)
+    held = _held(row)
+    if held is not None and held[1].get(EARLIER):
+        earlier, of_earlier = come_to({held[0]: held[1][EARLIER]})
+        if not is_waiting(earlier):
+            row, outcome = _with_held(earlier, held), of_earlier
     if outcome.event is None or stored.before is None:
         return row, None
     event = {
@@ -257,10 +276,32 @@ def _combined(row: Row | None, change: Change | None) -> tuple[dict[str, Mapping
         told = {code: part for code, part in told.items() if code not in stored or EXCEEDS_DAY in stored[code]["warnings"]}
         return ({**stored, **told}, source) if source == change.source else (stored, source)
     if change.source != EXTERNAL_API:
-        return (told, change.source) if source != EXTERNAL_API or _is_refused(row) else (stored, source)
+        return _of_events(row, stored, told, change.source)
     if source != EXTERNAL_API:
         return (told, EXTERNAL_API) if told else (stored, source)
     return {**{code: part for code, part in stored.items() if code not in change.parts}, **told}, EXTERNAL_API
+
+
+def _of_events(row: Row, stored: Parts, told: Parts, source: str) -> tuple[dict[str, Mapping[str, Any]], str]:
+    """Return the part of a day that another reading of an event came in for."""
+    if _is_refused(row):
+        return {code: part for code, part in told.items() if part}, source
+    if row["source"] == EXTERNAL_API:
+        return {code: part for code, part in stored.items() if part}, EXTERNAL_API
+    known = next(part for part in stored.values() if part)
+    return {code: beside(known, part) for code, part in told.items() if part}, source
+
+
+def _held(row: Row) -> tuple[str, Mapping[str, Any]] | None:
+    """Return the reading of a day that waits or was dismissed, with its plant."""
+    parts = (row["readings"] or {}).items()
+    return next(((code, part) for code, part in parts if part.get("is_waiting") or part.get("is_dismissed")), None)
+
+
+def _with_held(row: Row, held: tuple[str, Mapping[str, Any]]) -> Row:
+    """Return the row of the reading that counts with the one beside it that does not."""
+    warnings = {*(row["warnings"] or ()), *([WENT_BACK] if held[1].get("is_waiting") else [])}
+    return {**row, "warnings": sorted(warnings) or None, "readings": {held[0]: held[1]}}
 
 
 def _is_refused(row: Mapping[str, Any]) -> bool:
@@ -280,7 +321,7 @@ def _parts_of(row: Row) -> dict[str, Mapping[str, Any]]:
     return {row["plant_code"]: part}
 
 
-def _part(plant_code: str, told: Mapping[str, Any]) -> Part:
+def _part(plant_code: str, told: Mapping[str, Any], *, is_told: bool) -> Part:
     warnings = told["warnings"]
     is_unstated = HOURS_MISSING in warnings or told.get("is_hours_unstated", False)
     is_unstated = is_unstated or (told["running_hours"] is None and WENT_BACK in warnings)
@@ -289,10 +330,13 @@ def _part(plant_code: str, told: Mapping[str, Any]) -> Part:
         plant_code=plant_code,
         read_at=None if told["date_time"] is None else datetime.fromisoformat(told["date_time"]),
         running_hours=None if is_unstated else told.get("stated_hours", told["running_hours"]),
-        counter=None if is_difference else told["cumulative_hours"],
+        counter=None if is_difference else told.get("corrected_hours", told["cumulative_hours"]),
         is_replaced=told.get("is_replaced", False),
         is_difference=is_difference,
         is_refused=told.get("is_refused", False),
+        is_told=is_told,
+        is_accepted=told.get("is_accepted", False),
+        is_dismissed=told.get("is_dismissed", False),
         warnings=tuple(warnings),
     )
 
@@ -307,12 +351,17 @@ def _row(
     readings: dict[str, Mapping[str, Any]] = {}
     for number, part in enumerate(ordered):
         hours, days = outcome.part_hours[number], outcome.part_days[number]
-        told = {name: value for name, value in parts[part.plant_code].items() if name != "stated_hours"}
+        known: Mapping[str, Any] = parts[part.plant_code] or {}
+        told = {name: value for name, value in known.items() if name not in {"stated_hours", "is_waiting"}}
         told |= {"running_hours": hours, "days_covered": days, "warnings": list(outcome.part_warnings[number])}
         if part.is_difference:
             told["cumulative_hours"] = outcome.cumulative_hours if len(ordered) == 1 else None
         if part.running_hours is not None and (days > 1 or hours != part.running_hours):
             told["stated_hours"] = part.running_hours
+        if outcome.part_waits[number]:
+            told["is_waiting"] = True
+        elif not (part.is_dismissed or part.is_accepted):  # a decision may be undone: then it counts again
+            told.pop(EARLIER, None)
         readings[part.plant_code] = told
     last = readings[ordered[-1].plant_code]
     is_plain = len(ordered) == 1 and not last.keys() & _MORE_THAN_A_ROW

@@ -4,18 +4,21 @@ What belongs here: loading the days around a batch of readings and having their 
 (`domain.meter_readings`), working out and writing days (`storage.machine_days`), and the readings of the external API.
 """
 
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
+from cmms_pipelines.domain.conflict_cases import Rule
 from cmms_pipelines.domain.counters import CounterFacts
 from cmms_pipelines.domain.event_payloads import MeterReadingPayload, Refusal
+from cmms_pipelines.domain.falling_meters import EARLIER, READINGS, beside
 from cmms_pipelines.domain.machine_days import EXCEEDS_DAY, HOURS_MISSING
-from cmms_pipelines.domain.meter_readings import DayReading, local_day, place
+from cmms_pipelines.domain.meter_readings import EXTERNAL_API, DayReading, local_day, place
 from cmms_pipelines.storage.equipment_lookup import KnownEquipment
 from cmms_pipelines.storage.inbox_claims import ClaimedEvent, Settlement, Verdict, refused, waits_for
 from cmms_pipelines.storage.machine_days import Change, lock_machines, work_out_days
@@ -26,7 +29,7 @@ FIRST_DAY = date(1990, 1, 1)
 _AHEAD = timedelta(days=2)  # a reading may come from the day after at the other side of the world, and clocks differ
 _TIMES = equipment_running_times.fullname
 _TEXTS = ("company_code", "point", "equipment_description", "object_number")
-_DAY = "date, cumulative_hours, running_hours, days_covered, source, date_time, warnings"
+_DAY = "date, cumulative_hours, running_hours, days_covered, source, date_time, warnings, readings"
 
 _LOAD = sa.text(f"""
     SELECT wanted.equipment_id, days.*
@@ -73,7 +76,8 @@ def apply_meter_readings(
     """Apply meter readings, in the order given; the day of a reading is the local day of the machine's plant.
 
     Its machine is locked, as the syncs do it, and what follows from it is worked out as theirs. A reading whose hours are
-    refused keeps its counter where nothing else is stored for its day, as the one that later readings are compared with.
+    refused keeps its counter where nothing else is stored for its day, as the one that later readings are compared with. One
+    whose counter fell, though no limit explains it, waits in `cmms.sync_conflicts`; until then nothing is compared with it.
     """
     settlements: list[Settlement] = []
     placed: list[tuple[ClaimedEvent, KnownEquipment, DayReading]] = []
@@ -124,12 +128,32 @@ def _place(event: ClaimedEvent, machine: _Machine, reading: DayReading) -> Settl
     if not placement.rows:
         return Settlement(event, Verdict.IGNORED, outcome)
     stored = placement.rows[0]
-    machine.changes[reading.day] = _change(machine, reading, stored.warnings)
+    change = _change(machine, reading, stored.warnings, hook=(event.cmms_system_id, event.id))
+    machine.changes[reading.day] = _with_those_of_the_day(change, machine, reading.day, waits=placement.waits)
+    if placement.waits:
+        outcome["waiting"] = {READINGS: Rule.COUNTER_FELL.value}
+        return Settlement(event, Verdict.APPLIED, outcome)
     outcome |= {"running_hours": stored.running_hours, "cumulative_hours": stored.cumulative_hours, "warnings": stored.warnings}
     return Settlement(event, Verdict.APPLIED, outcome)
 
 
-def _change(machine: _Machine, reading: DayReading, warnings: Sequence[str], *, is_refused: bool = False) -> Change:
+def _with_those_of_the_day(change: Change, machine: _Machine, day: date, *, waits: bool) -> Change:
+    """Return a change with what the batch has brought for the same day: the last reading that may count goes with it."""
+    (plant_code, part), *_ = change.parts.items()
+    known = machine.changes.get(day)
+    new = {**(part or {}), **({"is_waiting": True} if waits else {})}
+    before = known.parts.get(plant_code) if known is not None and not known.is_refused else None
+    return replace(change, parts={plant_code: new if before is None else beside(before, new)})
+
+
+def _change(
+    machine: _Machine,
+    reading: DayReading,
+    warnings: Sequence[str],
+    *,
+    is_refused: bool = False,
+    hook: tuple[str, uuid.UUID] | None = None,
+) -> Change:
     part: dict[str, Any] = {
         **machine.texts,
         "running_hours": _number(reading.running_hours),
@@ -138,6 +162,8 @@ def _change(machine: _Machine, reading: DayReading, warnings: Sequence[str], *, 
         "date_time": None if reading.read_at is None else reading.read_at.astimezone(UTC).isoformat(),
         "warnings": list(warnings),
     }
+    if hook is not None:
+        part |= {"system": hook[0], "hook_id": str(hook[1])}
     if is_refused and HOURS_MISSING not in warnings:
         part["is_refused"] = True
     return Change({machine.plant_code: part}, is_refused=is_refused, source=reading.source)
@@ -163,14 +189,18 @@ def _load(connection: sa.Connection, wanted: Sequence[tuple[KnownEquipment, date
         last[machine.id] = max(day, last.get(machine.id, day))
     bound = {"ids": list(first), "first": list(first.values()), "last": [last[identifier] for identifier in first]}
     for row in connection.execute(_LOAD, bound):
+        part = next(iter((row.readings or {}).values()), {}) if row.source != EXTERNAL_API else {}
+        is_held = bool(part.get("is_waiting") or part.get("is_dismissed"))
         machines[row.equipment_id].days[row.date] = DayReading(
             row.date,
             row.cumulative_hours,
             row.running_hours,
             row.days_covered,
             row.source,
-            row.date_time,
+            None if is_held and not part.get(EARLIER) else row.date_time,
             tuple(row.warnings or ()),
+            (datetime.fromisoformat(part["date_time"]), Decimal(str(part["cumulative_hours"]))) if is_held else None,
+            bool(part.get("is_accepted")),
         )
     return machines
 

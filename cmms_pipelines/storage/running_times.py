@@ -21,6 +21,7 @@ from cmms_pipelines.domain.machine_days import EXCEEDS_DAY, HOURS_MISSING, SPANS
 from cmms_pipelines.domain.meter_readings import EXTERNAL_API
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.storage.bulk import stage
+from cmms_pipelines.storage.falling_meters import settle_overtaken
 from cmms_pipelines.storage.machine_days import Change, MachineDay, lock_machines, work_out_days
 from cmms_pipelines.storage.neighbours import BEFORE_COLUMNS, Days
 from cmms_pipelines.storage.partitions import ensure_month_partitions
@@ -64,6 +65,7 @@ def write(connection: sa.Connection, rows: pd.DataFrame, refused_counters: pd.Da
         care.setdefault(key, None)
     counts.add(work_out_days(connection, care))
     work_out_days(connection, kept)
+    settle_overtaken(connection, rows["equipment_id"])
     return counts
 
 
@@ -211,6 +213,9 @@ _LEARN = sa.text(f"""
 # a limit explains decreases, a counter that counts backwards changes every difference
 _AFFECTED = sa.text(f"""
     SELECT equipment_id, date FROM {_EVENTS} WHERE equipment_id = ANY(CAST(:learned AS bigint[]))
+    UNION
+    SELECT equipment_id, date FROM {_TIMES}
+    WHERE equipment_id = ANY(CAST(:learned AS bigint[])) AND readings IS NOT NULL AND source <> '{EXTERNAL_API}'
     UNION
     SELECT equipment_id, date FROM {_TIMES}
     WHERE equipment_id = ANY(CAST(:backwards AS bigint[])) AND (cumulative_hours IS NOT NULL OR readings IS NOT NULL)

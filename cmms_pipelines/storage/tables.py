@@ -152,7 +152,10 @@ equipment_running_times = sa.Table(
     sa.CheckConstraint("running_hours >= 0", name="running_hours_not_negative"),
     sa.CheckConstraint("running_hours <= 26 * days_covered", name="running_hours_fit_days"),
     sa.CheckConstraint("cumulative_hours >= 0", name="cumulative_hours_not_negative"),
-    sa.CheckConstraint("running_hours IS NOT NULL OR cumulative_hours IS NOT NULL", name="says_something"),
+    sa.CheckConstraint(
+        "running_hours IS NOT NULL OR cumulative_hours IS NOT NULL OR (readings IS NOT NULL AND source <> 'external_api')",
+        name="says_something",
+    ),
     sa.CheckConstraint("days_covered >= 1", name="days_covered_positive"),
     sa.Index("equipment_running_times_plant_id_date_idx", "plant_id", "date"),
     sa.Index("equipment_running_times_date_idx", "date", postgresql_using="brin"),

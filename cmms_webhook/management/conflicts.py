@@ -35,7 +35,7 @@ _BLIND = "If-Match is missing."
 def wanted_conflicts(
     *,
     source: Annotated[_Several, Query(description="with these systems")] = [],  # noqa: B006 - FastAPI copies it
-    entity_type: Annotated[_Several, Query(description="`work_order`, `equipment`")] = [],  # noqa: B006
+    entity_type: Annotated[_Several, Query(description="`work_order`, `equipment`, `meter`")] = [],  # noqa: B006
     entity: Annotated[_Several, Query(description="about orders or machines with these numbers")] = [],  # noqa: B006
     field: Annotated[_Several, Query(description="about these fields")] = [],  # noqa: B006
     rule: Annotated[_Several, Query(description="that met these rules")] = [],  # noqa: B006

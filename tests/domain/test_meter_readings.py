@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cmms_pipelines.domain.counters import CounterFacts
 from cmms_pipelines.domain.event_payloads import MeterReadingPayload, Refusal
 from cmms_pipelines.domain.meter_readings import EXTERNAL_API, CounterReset, DayReading, Placement, length_hours, local_day, place
 
@@ -50,11 +51,29 @@ def test_given_hours_are_taken_as_they_are() -> None:
     assert hours(days)[-1] == (5, 9.0, 1)
 
 
-def test_a_lower_counter_is_a_reset_and_its_hours_are_unknown() -> None:
-    days, events = placed(reading(2, 21789), reading(3, 20720), reading(4, 20730))
-    assert hours(days) == [(2, None, 1), (3, None, 1), (4, 10.0, 1)]
-    event = events[date(2026, 3, 3)]
-    assert event == CounterReset(date(2026, 3, 3), "reset", Decimal(21789), Decimal(20720), Decimal(1069))
+def test_a_lower_counter_waits_and_the_one_before_it_is_what_later_readings_are_compared_with() -> None:
+    days, events = placed(reading(2, 21789), reading(3, 20720), reading(4, 21800))
+    assert hours(days) == [(2, None, 1), (3, None, 1), (4, 11.0, 2)]
+    waiting = days[date(2026, 3, 3)]
+    assert (waiting.cumulative_hours, waiting.held) == (None, (reading(3, 20720).read_at, Decimal(20720)))
+    assert events == {}
+
+
+def test_a_lower_counter_waits_beside_the_reading_of_its_day_that_counts() -> None:
+    days, _ = placed(reading(2, 100), reading(3, 110), reading(3, 8, at_hour=18))
+    third = days[date(2026, 3, 3)]
+    assert (third.cumulative_hours, third.held) == (Decimal(110), (reading(3, 8, at_hour=18).read_at, Decimal(8)))
+    other_way, _ = placed(reading(2, 100), reading(3, 8, at_hour=18), reading(3, 110))
+    assert other_way == days
+
+
+def test_a_lower_counter_whose_limit_is_known_has_passed_it() -> None:
+    before = reading(2, 9998)
+    result = place(reading(3, 12), {before.day: before}, ZONE, CounterFacts(overflow_at=10_000))
+    assert isinstance(result, Placement)
+    assert (result.waits, result.rows[0].running_hours) == (False, Decimal(14))
+    event = result.counter_events[date(2026, 3, 3)]
+    assert event == CounterReset(date(2026, 3, 3), "rollover", Decimal(9998), Decimal(12), Decimal(10_000))
 
 
 def test_a_backdated_reading_has_the_next_difference_computed_again() -> None:

@@ -187,10 +187,10 @@ def test_meter_readings_become_hours_of_the_plants_local_day(database: Database)
         ("2026-03-01", None, 1, 100.0),
         ("2026-03-02", 8.5, 1, 108.5),
         ("2026-03-04", 11.5, 2, 120.0),
-        ("2026-03-05", None, 1, 3.0),
+        ("2026-03-05", None, 1, None),
     ]
-    events = "SELECT date::text, kind, offset_hours::float FROM cmms.counter_events"
-    assert query(database.url, events) == [("2026-03-05", "reset", 117.0)]
+    waiting = "SELECT entity_type, entity_key, rule, ours -> 0 ->> 'hours', theirs -> 0 ->> 'hours' FROM cmms.sync_conflicts"
+    assert query(database.url, waiting) == [("meter", "N526JB", "9_counter_fell", "120.0", "3.0")]
     late = {"equipment_number": "N526JB", "reading": 6_600, "unit": "min", "reading_at": "2026-03-03T20:00:00Z"}
     send(database.url, "meter_reading_recorded", late)
     drain_now(database.url)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from cmms_pipelines.storage.machine_days import lock_machines
 from cmms_pipelines.storage.partitions import ensure_month_partitions
 from tests.conftest import Database
-from tests.storage.inbox_world import drain_now, inbox, send
+from tests.storage.inbox_world import drain_now, inbox, query, send
 from tests.storage.readings_world import events, make_world
 from tests.storage.statements import FIRST, Counter, Statement, lived, tell
 from tests.storage.test_running_times import wait_until_somebody_waits
@@ -33,8 +33,8 @@ def send_reading(url: str, day: int, counter: float) -> None:
 
 
 def counter_of(day: int) -> float:
-    """Rises by 5 h and ever more, and goes back once."""
-    return 100 + 5 * day + day * (day - 1) / 2 - (60 if day >= 7 else 0)
+    """Rises by 5 h and ever more, and goes back once, on a day that the external API reports."""
+    return 100 + 5 * day + day * (day - 1) / 2 - (60 if day >= 8 else 0)
 
 
 @pytest.mark.parametrize("round_number", range(2))
@@ -61,7 +61,9 @@ def test_days_that_both_write_at_once_come_to_what_the_counter_says(world: Datab
     differences = [counter_of(day) - counter_of(day - 1) for day in range(1, DAYS)]
     assert [day.hours for day in stored] == [None, *(hours if hours >= 0 else None for hours in differences)]
     assert [day.days for day in stored] == [1] * DAYS
-    assert [day for day, _, _ in events(world.engine)] == [FIRST + timedelta(days=7)]
+    assert [day for day, _, _ in events(world.engine)] == [FIRST + timedelta(days=8)]
+    waiting = query(world.url, "SELECT status FROM cmms.sync_conflicts")
+    assert set(waiting) <= {("converged",)}, "an event that came before the sync had told of the fall waits no longer"
 
 
 def test_an_event_waits_for_the_sync_that_writes_its_machine(world: Database) -> None:
