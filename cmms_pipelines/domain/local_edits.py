@@ -17,7 +17,7 @@ from cmms_pipelines.domain.assets import ATTRIBUTE
 from cmms_pipelines.domain.conflict_cases import Base, Case, Decision, Delivery, Operation, Side, Values, Verdict
 from cmms_pipelines.domain.conflict_policy import ConflictPolicy
 from cmms_pipelines.domain.conflicts import fingerprint_of_field, merge
-from cmms_pipelines.domain.payload_types import Deadline, EntityNumber, Instant, Money, Priority, Status
+from cmms_pipelines.domain.payload_types import Deadline, EntityNumber, Instant, Money, Priority, Status, WorkOrderStatus
 from cmms_pipelines.domain.registers import to_json
 
 WORK_ORDER = "work_order"
@@ -67,6 +67,31 @@ class WorkOrderEdit(_Edit):
         if "status" in self.model_fields_set and self.status is None:
             raise ValueError("an order always has a status")
         return self
+
+
+LOCAL = "local"
+"""The system of orders that are made here, unless another is named."""
+
+
+class NewWorkOrder(WorkOrderEdit):
+    """A work order that is made here, for a machine; what the edits of an order may say, and whose it is.
+
+    Name the system and its number of the order where the CMMS has one already or will have: what it says of that order is merged
+    with what was entered here.
+    """
+
+    title: Annotated[str, Field(min_length=1, max_length=255)] = Field(examples=["Bearing runs hot"])
+    equipment_number: EntityNumber = Field(max_length=50, description="the machine")
+    status: Status = Field(default=WorkOrderStatus.OPEN, description="where the work stands")
+    cmms_system_id: Annotated[str, Field(min_length=1, max_length=100)] = Field(default=LOCAL, description="whose order it is")
+    work_order_number: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        default=None, description="its number there; left out: one is given here"
+    )
+
+    def fields(self) -> dict[str, JsonValue]:
+        """Return what the order says, its status included."""
+        named = super().fields() | {"status": to_json(self.status)}
+        return {name: value for name, value in named.items() if name not in {"cmms_system_id", "work_order_number"}}
 
 
 class EquipmentEdit(_Edit):

@@ -78,9 +78,8 @@ def edit_work_order(
     if number is not None and str(number) not in find_equipment(connection, [str(number)]):
         raise PermanentError(f"No machine has the number {number!r}.")
     if "notes" in named:
-        added = named["notes"] if isinstance(named["notes"], list) else []
         known = before["notes"] if isinstance(before["notes"], list) else []
-        named["notes"] = [*known, *(_signed(note, actor, now) for note in added)]
+        named["notes"] = [*known, *signed_notes(named["notes"], actor, now)]
     wanted = {**_times_of(named.get("status"), before, now), **named}
     changed = _changed(before, wanted)
     if changed:
@@ -254,6 +253,11 @@ def _times_of(status: JsonValue, before: Mapping[str, JsonValue], now: datetime)
         name: now.isoformat() for name in _STEP_TIMES.get(str(status), ()) if before.get(name) is None
     }
     return reached | {name: None for name, statuses in _ENDED.items() if status not in statuses and before.get(name) is not None}
+
+
+def signed_notes(notes: JsonValue, actor: str, now: datetime) -> list[JsonValue]:
+    """Return notes that are added here, each with who wrote it and when."""
+    return [_signed(note, actor, now) for note in notes] if isinstance(notes, list) else []
 
 
 def _signed(note: JsonValue, actor: str, now: datetime) -> JsonValue:

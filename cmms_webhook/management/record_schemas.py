@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from cmms_pipelines.domain.conflict_policy import ConflictPolicy
-from cmms_pipelines.domain.local_edits import EquipmentEdit, WorkOrderEdit
+from cmms_pipelines.domain.local_edits import EquipmentEdit, NewWorkOrder, WorkOrderEdit
 from cmms_pipelines.storage.conflict_queue import Choice
 
 
@@ -28,6 +28,13 @@ class WorkOrderChange(_Input):
 
     version: Annotated[int, Field(ge=1)] = Field(description="the version that you have seen")
     changes: WorkOrderEdit
+    reason: Reason | None = Field(default=None, description="for the audit log")
+
+
+class WorkOrderWanted(_Input):
+    """A work order to be made here."""
+
+    order: NewWorkOrder
     reason: Reason | None = Field(default=None, description="for the audit log")
 
 

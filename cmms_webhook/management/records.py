@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 
 from cmms_pipelines.domain.payload_types import WorkOrderStatus
 from cmms_pipelines.domain.roles import Role
-from cmms_pipelines.storage import editing
+from cmms_pipelines.storage import creating, editing
 from cmms_pipelines.storage.tables import equipment, plants, work_orders
 from cmms_webhook.management import problems
 from cmms_webhook.management import record_schemas as schemas
@@ -54,6 +54,18 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
         )
         rows, more = _page(state, editing.orders_query(), work_orders.c.id, several, cursor=cursor, limit=limit)
         return schemas.WorkOrderPage(work_orders=[schemas.WorkOrderSummary(**row) for row in rows], next_cursor=more)
+
+    @router.post(
+        "/work-orders",
+        status_code=201,
+        summary="Make a work order for a machine",
+        **needs(Role.OPERATOR, s409="The system has an order of this number; `current_version` says its version."),
+    )
+    def create_work_order(wanted: schemas.WorkOrderWanted, who: Caller) -> schemas.WorkOrderRecord:
+        """What a source states of the same order later is merged with what was entered here, and overwrites nothing."""
+        with _refusals("machine"), state.writing() as connection:
+            made = creating.create_work_order(connection, wanted.order, actor=who.actor, now=state.clock(), reason=wanted.reason)
+            return _order(made)
 
     @router.get("/work-orders/{work_order_id}", summary="Read a work order", **needs(Role.VIEWER, s404="There is no such order."))
     def read_work_order(work_order_id: _OrderId) -> schemas.WorkOrderRecord:
@@ -137,7 +149,7 @@ class _refusals:  # noqa: N801 - a context manager, used like a function
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, editing.UnknownEntityError):
             raise problems.not_found(self._what) from error
-        if isinstance(error, editing.StaleVersionError):
+        if isinstance(error, editing.StaleVersionError | creating.KnownOrderError):
             raise problems.conflict(str(error), error.current_version) from error
 
 

@@ -9,7 +9,7 @@ from cmms_pipelines.defs.maintenance.conflicts import NO_OLD_CONFLICTS, OBSERVE_
 from tests.conftest import Database
 from tests.defs.test_inbox import execute, observed
 from tests.storage.edits_world import conflicts, create_order, edit, source_says
-from tests.storage.inbox_world import order_row, query
+from tests.storage.inbox_world import add_machines, order_row, query
 
 
 @pytest.fixture
@@ -65,3 +65,28 @@ def test_a_record_is_edited_by_a_job_with_who_and_why(database: Database, order_
     [failure] = [event.step_failure_data for event in failed.all_events if event.is_step_failure]
     assert failure.user_failure_data is not None
     assert "status" in (failure.user_failure_data.description or "")
+
+
+def test_an_order_is_made_by_a_job_for_a_machine(database: Database) -> None:
+    add_machines(database.url, "N526JB")
+    made = run(
+        database, "create_work_order", "make_work_order", equipment_number="N526JB", title="Bearing runs hot", by="Ada",
+        fields={"priority": "high"}, source="atlas", work_order_number="77",
+    )  # fmt: skip
+    assert made.success
+    row = order_row(database.url, "77")
+    assert (row["title"], row["priority"], row["status"], row["cmms_system_id"]) == ("Bearing runs hot", "high", "open", "atlas")
+    audited = query(database.url, "SELECT actor, action FROM cmms.audit_log WHERE dagster_run_id = %s", made.run_id)
+    assert audited == [("Ada", "work_order.created")]
+    again = run(
+        database,
+        "create_work_order",
+        "make_work_order",
+        equipment_number="N526JB",
+        title="x",
+        source="atlas",
+        work_order_number="77",
+    )
+    [failure] = [event.step_failure_data for event in again.all_events if event.is_step_failure]
+    assert failure.user_failure_data is not None
+    assert "has an order '77' already" in (failure.user_failure_data.description or "")

@@ -113,6 +113,7 @@ def test_the_clean_up_is_tried_twice(defs: dg.Definitions) -> None:
         ("discard_rejections", 600, 5),
         ("resolve_conflicts", 600, 5),
         ("edit_record", 120, 5),
+        ("create_work_order", 120, 5),
         ("emergency_stop", 120, 100),
         ("pause_syncs", 120, 100),
         ("resume_syncs", 120, 100),

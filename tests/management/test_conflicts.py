@@ -122,3 +122,30 @@ def test_a_policy_is_versioned_checked_and_rolled_back(shared_api: Api) -> None:
     versions = shared_api.read(f"{path}/history")["versions"]
     assert [(one["version"], one["changed_by"]) for one in versions] == [(2, "token a admin"), (1, "token a admin")]
     assert [one["cmms_system_id"] for one in shared_api.read("/conflicts/policies")["policies"]] == ["maximo"]
+
+
+def test_an_order_is_made_here_once_and_by_whoever_may(shared_api: Api) -> None:
+    add_machines(shared_api.database.url, "N777")
+    wanted = {
+        "order": {"equipment_number": "N777", "title": "Oil under the pump", "priority": "high"},
+        "reason": "seen on round",
+    }
+    problem(shared_api.ask("POST", "/work-orders", Role.VIEWER, json=wanted), 403)
+    answer = shared_api.ask("POST", "/work-orders", Role.OPERATOR, json=wanted)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert (made["cmms_system_id"], made["status"], made["plant_code"], made["title"]) == (
+        "local",
+        "open",
+        "B6JFK",
+        "Oil under the pump",
+    )
+    assert {edit["field"] for edit in made["edits"]} == {"equipment_number", "priority", "status", "title"}
+    assert shared_api.read(f"/work-orders/{made['id']}") == made
+    number = {"cmms_system_id": "local", "work_order_number": made["work_order_number"]}
+    known = shared_api.ask("POST", "/work-orders", Role.OPERATOR, json={"order": {**wanted["order"], **number}})  # type: ignore[dict-item]
+    assert problem(known, 409)["current_version"] == made["version"]
+    unknown = shared_api.ask("POST", "/work-orders", Role.OPERATOR, json={"order": {"equipment_number": "N0", "title": "x"}})
+    assert "No machine has the number 'N0'" in problem(unknown, 422)["detail"]
+    [entry] = [one for one in shared_api.audit("work_order.created") if one["entity_key"] == f"local:{made['work_order_number']}"]
+    assert (entry["actor"], entry["reason"], entry["after"]["priority"]) == ("token a operator", "seen on round", "high")

@@ -1,5 +1,7 @@
 """Deciding conflicts and editing records as jobs, for those who have the UI and no shell."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +14,7 @@ from cmms_pipelines.defs.running import operator_errors, run_tags
 
 RESOLVE_CONFLICTS = "resolve_conflicts"
 EDIT_RECORD = "edit_record"
+CREATE_WORK_ORDER = "create_work_order"
 _COLUMNS = ("id", "entity_type", "entity_key", "field", "ours", "theirs", "decision", "resolution")
 
 
@@ -23,7 +26,7 @@ class ResolveConflictsConfig(dg.Config):
     value: str = Field(default="", description='By hand: the value as JSON, such as "high" or 12.5.')
     ids: list[int] = Field(default=[], description="Numbers of conflicts, as the queue shows them.")
     sources: list[str] = Field(default=[], description="Systems, such as plant-cmms.")
-    entity_types: list[str] = Field(default=[], description="work_order, equipment.")
+    entity_types: list[str] = Field(default=[], description="work_order, equipment, meter.")
     entities: list[str] = Field(default=[], description="Numbers of orders or machines.")
     fields: list[str] = Field(default=[], description="Fields, such as title or attributes.HERST.")
     rules: list[str] = Field(default=[], description="Rules that escalated them, such as 9_undecided.")
@@ -40,6 +43,18 @@ class EditRecordConfig(dg.Config):
     key: str = Field(description="Of an order its id here, of a machine its number.")
     changes: dict[str, Any] = Field(description="Fields with their new values; null clears one.")
     version: int = Field(default=0, description="Only if it is still at this version; 0: whatever is there.")
+    reason: str = Field(default="", description="Why; it is kept in the audit log.")
+    by: str = Field(default="Dagster UI", description="Who you are.")
+
+
+class CreateWorkOrderConfig(dg.Config):
+    """A work order to be made for a machine."""
+
+    equipment_number: str = Field(description="The machine.")
+    title: str = Field(description="What is to be done.")
+    fields: dict[str, Any] = Field(default={}, description="More of it: priority, assignee, due_at, description, parts, ...")
+    source: str = Field(default="local", description="Whose order it is: a system, or local.")
+    work_order_number: str = Field(default="", description="Its number there; empty: one is given here.")
     reason: str = Field(default="", description="Why; it is kept in the audit log.")
     by: str = Field(default="Dagster UI", description="Who you are.")
 
@@ -86,13 +101,11 @@ def decide_conflicts(context: dg.OpExecutionContext, config: ResolveConflictsCon
 
 @dg.op(description="Change fields of one work order or machine here; the edit is merged with what its sources say.")
 def change_record(context: dg.OpExecutionContext, config: EditRecordConfig, warehouse: Warehouse) -> int:
-    from pydantic import ValidationError  # noqa: PLC0415 - keeps start-up light
-
-    from cmms_pipelines.domain.errors import PermanentError  # noqa: PLC0415
+    from cmms_pipelines.domain.errors import PermanentError  # noqa: PLC0415 - keeps start-up light
     from cmms_pipelines.domain.local_edits import EQUIPMENT, WORK_ORDER, EquipmentEdit, WorkOrderEdit  # noqa: PLC0415
     from cmms_pipelines.storage.editing import edit_equipment, edit_work_order  # noqa: PLC0415
 
-    with operator_errors(context):
+    with operator_errors(context), _fitting("changes"):
         known: dict[str, Any] = {
             "expected_version": config.version or None,
             "actor": config.by,
@@ -100,23 +113,66 @@ def change_record(context: dg.OpExecutionContext, config: EditRecordConfig, ware
             "reason": config.reason or None,
             "run_id": context.run.run_id,
         }
-        try:
-            with warehouse.engine().begin() as connection:
-                if config.entity_type == WORK_ORDER and config.key.isdigit():
-                    wanted = WorkOrderEdit.model_validate(config.changes)
-                    row = edit_work_order(connection, int(config.key), wanted, **known)
-                elif config.entity_type == EQUIPMENT:
-                    row = edit_equipment(connection, config.key, EquipmentEdit.model_validate(config.changes), **known)
-                else:
-                    raise PermanentError("Name a work_order by its id, or an equipment by its number.")
-        except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False))
-            raise PermanentError(f"The changes do not fit: {problems}.") from error
+        with warehouse.engine().begin() as connection:
+            if config.entity_type == WORK_ORDER and config.key.isdigit():
+                wanted = WorkOrderEdit.model_validate(config.changes)
+                row = edit_work_order(connection, int(config.key), wanted, **known)
+            elif config.entity_type == EQUIPMENT:
+                row = edit_equipment(connection, config.key, EquipmentEdit.model_validate(config.changes), **known)
+            else:
+                raise PermanentError("Name a work_order by its id, or an equipment by its number.")
     edits = {str(edit["field"]): str(edit["value"]) for edit in row["edits"]}
     context.add_output_metadata(
         {"version": row["version"], "edits_in_force": edits, "open_conflicts": len(row["open_conflicts"])}
     )
     return int(row["version"])
+
+
+@dg.op(description="Make a work order for a machine; what its sources say of it later is merged with it.")
+def make_work_order(context: dg.OpExecutionContext, config: CreateWorkOrderConfig, warehouse: Warehouse) -> int:
+    from cmms_pipelines.domain.local_edits import NewWorkOrder  # noqa: PLC0415 - keeps start-up light
+    from cmms_pipelines.storage.creating import create_work_order as create  # noqa: PLC0415
+
+    said = {**config.fields, "title": config.title, "equipment_number": config.equipment_number, "cmms_system_id": config.source}
+    if config.work_order_number:
+        said["work_order_number"] = config.work_order_number
+    reason, run_id = config.reason or None, context.run.run_id
+    with operator_errors(context), _fitting("order"), warehouse.engine().begin() as connection:
+        order = NewWorkOrder.model_validate(said)
+        row = create(connection, order, actor=config.by, now=datetime.now(UTC), reason=reason, run_id=run_id)
+    context.add_output_metadata(
+        {
+            "id": row["id"],
+            "work_order_number": row["work_order_number"],
+            "plant_code": row["plant_code"] or "",
+            "status": row["status"],
+        }
+    )
+    return int(row["id"])
+
+
+@contextmanager
+def _fitting(what: str) -> Iterator[None]:
+    """Say what of a launchpad's input does not fit, in a sentence."""
+    from pydantic import ValidationError  # noqa: PLC0415 - keeps start-up light
+
+    from cmms_pipelines.domain.errors import PermanentError  # noqa: PLC0415
+
+    try:
+        yield
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False))
+        raise PermanentError(f"The {what} does not fit: {problems}.") from error
+
+
+@dg.job(
+    name=CREATE_WORK_ORDER,
+    tags=run_tags(max_runtime_s=120, priority=5),
+    executor_def=dg.in_process_executor,
+    description="Make a work order for a machine here, with who and why; a source that states it later is merged with it.",
+)
+def create_work_order() -> None:
+    make_work_order()
 
 
 @dg.job(
