@@ -7,7 +7,7 @@ hold between them (`operate.summary`).
 import datetime as dt
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
@@ -19,10 +19,10 @@ from pydantic import SecretStr
 from cmms_pipelines.domain.errors import PermanentError, TransientError
 from cmms_pipelines.domain.signatures import SchemeName, key_of, sign
 from cmms_pipelines.domain.webhook_source import WebhookSource
-from cmms_pipelines.operate import figures, stack
+from cmms_pipelines.operate import demo_conflicts, figures, stack
 from cmms_pipelines.operate.dagster_api import ENDED, DagsterApi, RunStatus
 from cmms_pipelines.operate.demo_events import SYSTEM, DemoEvent, events_of
-from cmms_pipelines.operate.summary import EventFigures, Summary, SyncFigures
+from cmms_pipelines.operate.summary import ConflictFigures, EventFigures, Summary, SyncFigures
 from cmms_pipelines.operate.supervise import Progress
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage.configurations import register_source
@@ -66,9 +66,10 @@ class Demo:
             wanted, strangers = figures.in_source(str(self.stack.emulator_address), self.token, first, last)
             events = events_of(today, figures.machines_with_readings(engine, first, last), strangers)
             event_figures = self._send_and_wait(engine, events, secret)
+            contradictions, conflicts = self._contradict(engine, today, secret)
             self._wait_for_reporting(dagster)
             self._dagster_run(dagster, "build_marts", {})
-            problems = self._problems_of_runs(dagster, event_figures.runs)
+            problems = self._problems_of_runs(dagster, {*event_figures.runs, *contradictions.runs})
         self._seconds["total"] = round(time.monotonic() - self.started_s, 1)
         syncs = {sync_type: figures.sync_figures(engine, sync_type, run, wanted[sync_type]) for sync_type, run in runs.items()}
         missing = [f"{sync_type}: its run left no line in the sync log" for sync_type, found in syncs.items() if found is None]
@@ -76,6 +77,8 @@ class Demo:
             days={"first": first.isoformat(), "last": last.isoformat()},
             syncs=tuple(found for found in syncs.values() if isinstance(found, SyncFigures)),
             events=event_figures,
+            contradictions=contradictions,
+            conflicts=conflicts,
             tables=figures.table_rows(engine),
             marts=figures.mart_rows(engine),
             seconds=self._seconds,
@@ -113,13 +116,32 @@ class Demo:
         register_source(engine, self.stack.settings, SYSTEM, WebhookSource(), secret=secret, actor="demo")
         return secret
 
-    def _send_and_wait(self, engine: sa.Engine, events: Sequence[DemoEvent], secret: SecretStr) -> EventFigures:
+    def _contradict(self, engine: sa.Engine, day: dt.date, secret: SecretStr) -> tuple[EventFigures, ConflictFigures]:
+        """Edit orders here, have the CMMS contradict, decide one conflict, and return the figures of all that."""
+
+        def tries() -> Iterator[None]:
+            return self._until_deadline(10, "the management API to know the demo's token")
+
+        contested = demo_conflicts.contested_orders(day)
+        with demo_conflicts.operator(engine, self.stack.webhook_address, tries) as client:
+            edited, is_refused = demo_conflicts.edit_orders(engine, client, contested)
+            told = self._send_and_wait(engine, [one.event for one in contested], secret, what="contradictions")
+            demo_conflicts.decide(client, contested[1])
+            found = demo_conflicts.queue_figures(client, contested, edited=edited, is_stale_refused=is_refused)
+        self.progress(
+            f"conflicts: {found.decided_by_rule} decided by a rule, {found.decided_by_hand} by hand, {found.waiting} waiting"
+        )
+        return told, found
+
+    def _send_and_wait(
+        self, engine: sa.Engine, events: Sequence[DemoEvent], secret: SecretStr, what: str = "events"
+    ) -> EventFigures:
         ids = [event.event_id for event in events]
         known_before = figures.known_events(engine, ids)
-        with self._timed("send_events"):
+        with self._timed(f"send_{what}"):
             answers, is_refused = self._send(events, secret)
-        self.progress(f"events: {len(events)} sent, {answers['accepted']} new, {answers['duplicate']} known already")
-        with self._timed("apply_events"):
+        self.progress(f"{what}: {len(events)} sent, {answers['accepted']} new, {answers['duplicate']} known already")
+        with self._timed(f"apply_{what}"):
             said = -1
             for _ in self._until_deadline(EVENTS_TIMEOUT_S, "applying the events"):
                 found = figures.inbox_figures(engine, ids)
@@ -127,8 +149,8 @@ class Demo:
                     break
                 if found["unfinished"] != said:
                     said = found["unfinished"]
-                    self.progress(f"events: {said} are waiting for the run that the sensor starts")
-        self.progress(f"events: {found['applied']} applied, {found['ignored']} ignored, {found['held']} held")
+                    self.progress(f"{what}: {said} are waiting for the run that the sensor starts")
+        self.progress(f"{what}: {found['applied']} applied, {found['ignored']} ignored, {found['held']} held")
         latencies = [round(float(value), 3) for value in found["latencies"] or ()]
         p50, p95, longest = latencies if latencies and answers["accepted"] else (None, None, None)
         counts = ("applied", "ignored", "held", "unfinished", "failed", "without_run")
@@ -176,7 +198,7 @@ class Demo:
             if not dagster.unloaded_locations():
                 return
 
-    def _problems_of_runs(self, dagster: DagsterApi, event_runs: Sequence[str]) -> list[str]:
+    def _problems_of_runs(self, dagster: DagsterApi, event_runs: Collection[str]) -> list[str]:
         strange = [run for run in event_runs if dagster.run(run).job_name != "process_maintenance_events"]
         sick = dagster.unhealthy_daemons()
         return [f"events: run {run} is no run of the inbox's job" for run in strange] + (

@@ -59,12 +59,23 @@ def events_of(day: dt.date, machines: Sequence[Machine], strangers: Sequence[str
     return [next(pending[index]) for index in order]
 
 
+def order_name(day: dt.date, number: int) -> str:
+    """Return the number of an order of `day`; those from `CLOSED` on are in progress after the day's events."""
+    return f"WO-{day:%y%m%d}-{number:03d}"
+
+
+def contradiction(day: dt.date, order: str, changes: Mapping[str, str]) -> DemoEvent:
+    """Return what the CMMS says an hour later of an order that was edited here meanwhile."""
+    at = dt.datetime.combine(day, dt.time(1, 5), dt.UTC)
+    return _event(f"{order}-contradicted", "work_order_updated", at, {"work_order_number": order, **changes})
+
+
 def _cycle(machines: Sequence[Machine], count: int) -> list[Machine]:
     return [machines[index % len(machines)] for index in range(count)]
 
 
 def _order(day: dt.date, morning: dt.datetime, number: int, machine: Machine, chance: random.Random) -> list[DemoEvent]:
-    name = f"WO-{day:%y%m%d}-{number:03d}"
+    name = order_name(day, number)
     created = {
         "work_order_number": name,
         "equipment_number": machine.equipment_number,

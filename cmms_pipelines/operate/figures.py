@@ -16,15 +16,17 @@ from cmms_pipelines.storage.tables import (
     equipment,
     equipment_groups,
     equipment_running_times,
+    local_edits,
     maintenance_event_hooks,
     plants,
+    sync_conflicts,
     sync_rejections,
     work_orders,
 )
 
 COUNTED = (
     plants, equipment_groups, equipment, equipment_running_times, counter_events, sync_rejections, api_sync_logs,
-    maintenance_event_hooks, work_orders,
+    maintenance_event_hooks, work_orders, local_edits, sync_conflicts,
 )  # fmt: skip
 
 _MACHINES = sa.text(f"""

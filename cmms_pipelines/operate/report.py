@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from cmms_pipelines.operate.summary import EventFigures, Summary, SyncFigures
+from cmms_pipelines.operate.summary import ConflictFigures, EventFigures, Summary, SyncFigures
 
 
 def print_summary(summary: Summary, out: Console) -> None:
@@ -13,6 +13,7 @@ def print_summary(summary: Summary, out: Console) -> None:
     out.print()
     out.print(_syncs(summary.syncs))
     out.print(_events(summary.events))
+    out.print(_conflicts(summary.conflicts))
     out.print(_pairs("Rows", {**summary.tables, **{f"analytics.{name}": rows for name, rows in summary.marts.items()}}))
     out.print(_pairs("Seconds", summary.seconds))
     out.print(_pairs("Where", summary.addresses))
@@ -42,6 +43,16 @@ def _events(events: EventFigures) -> Table:
     if events.latency_p50_s is not None:
         shown["accepted to applied"] = f"p50 {events.latency_p50_s} s, p95 {events.latency_p95_s} s, max {events.latency_max_s} s"
     return _pairs("Events", shown)
+
+
+def _conflicts(conflicts: ConflictFigures) -> Table:
+    shown: dict[str, object] = {
+        "orders edited here and contradicted": conflicts.contested,
+        "decided by a rule": conflicts.decided_by_rule,
+        "decided by hand": conflicts.decided_by_hand,
+        "waiting": f"{conflicts.waiting} ({conflicts.open_in_queue} in the queue): .venv/bin/cmms conflicts list",
+    }
+    return _pairs("Conflicts", shown)
 
 
 def _pairs(title: str, values: Mapping[str, object]) -> Table:

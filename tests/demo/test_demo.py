@@ -40,6 +40,16 @@ def test_events_are_applied_by_runs_that_the_sensor_started(demo: TwoStarts) -> 
     assert demo.first["tables"]["work_orders"] == 100
 
 
+def test_orders_that_both_sides_change_are_conflicts_of_which_a_rule_and_a_person_decide_one_each(demo: TwoStarts) -> None:
+    for start, edited in ((demo.first, 3), (demo.second, 0)):
+        conflicts = start["conflicts"]
+        assert (conflicts["contested"], conflicts["edited"], conflicts["stale_refused"]) == (3, edited, True)
+        assert (conflicts["waiting"], conflicts["decided_by_rule"], conflicts["decided_by_hand"]) == (1, 1, 1)
+        assert conflicts["open_in_queue"] == 1
+    assert demo.second["contradictions"]["duplicate"] == demo.second["contradictions"]["sent"] == 3
+    assert demo.first["marts"]["conflict_resolution"] > 0
+
+
 def test_the_marts_are_built_on_what_was_synced(demo: TwoStarts) -> None:
     assert demo.first["marts"]["equipment_status"] == demo.first["tables"]["equipment"] == 3316
     assert demo.first["marts"]["sync_performance"] >= len(SYNCS)

@@ -10,13 +10,14 @@ import pytest
 
 from cmms_pipelines.domain.events import CanonicalEvent, parse_event
 from cmms_pipelines.operate.demo_events import Machine, events_of
-from cmms_pipelines.operate.summary import EventFigures, Summary, SyncFigures
+from cmms_pipelines.operate.summary import ConflictFigures, EventFigures, Summary, SyncFigures
 
 DAY = dt.date(2026, 3, 1)
 MACHINES = [Machine(f"N{number}", "A320", Decimal(number)) for number in range(1000, 1200)]
 SYNC = SyncFigures("equipment", "success", "run", 10, 10, 8, 2, 5, 1, 1, 1, 0, {"plant_code_missing": 2})
 EVENTS = EventFigures(10, 4, 1, 6, 4, 0, True, 8, 1, 1, 0, 0, 0, ("run",), 0.1, 0.2, 0.3)
-RIGHT = Summary({}, (SYNC,), EVENTS, {"equipment": 8}, {"equipment_status": 8, "sync_performance": 1}, {}, {})
+CONFLICTS = ConflictFigures(3, 3, True, 1, 1, 1, 4)
+RIGHT = Summary({}, (SYNC,), EVENTS, EVENTS, CONFLICTS, {"equipment": 8}, {"equipment_status": 8, "sync_performance": 1}, {}, {})
 
 
 def test_figures_that_add_up_are_right() -> None:
@@ -57,6 +58,24 @@ def test_a_sync_that_does_not_add_up_is_named(change: dict[str, object], named: 
 def test_events_that_do_not_add_up_are_named(change: dict[str, object], named: str) -> None:
     wrong = replace(RIGHT, events=replace(EVENTS, **change))  # type: ignore[arg-type]
     assert any(named in problem for problem in wrong.problems)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"waiting": 2}, "4 conflicts are told of"),
+        ({"edited": 2}, "2 of 3 orders were edited"),
+        ({"waiting": 0, "decided_by_rule": 2}, "2 were decided by a rule"),
+        ({"waiting": 2, "decided_by_hand": 0}, "0 were decided by hand"),
+        ({"open_in_queue": 0}, "the queue has 0"),
+        ({"stale_refused": False}, "nobody had seen was let in"),
+    ],
+)
+def test_conflicts_that_do_not_add_up_are_named(change: dict[str, object], named: str) -> None:
+    wrong = replace(RIGHT, conflicts=replace(CONFLICTS, **change))  # type: ignore[arg-type]
+    assert any(named in problem for problem in wrong.problems)
+    lost = replace(RIGHT, contradictions=replace(EVENTS, failed=1))
+    assert any("contradicting events: 1 could not" in problem for problem in lost.problems)
 
 
 def test_marts_that_differ_from_what_they_are_built_on_are_named() -> None:
