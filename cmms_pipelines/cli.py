@@ -17,6 +17,7 @@ from cmms_pipelines.commands import (
     conflicts,
     database,
     events,
+    export,
     hook,
     maintenance,
     rejections,
@@ -57,6 +58,7 @@ app = _Cli(
     help="The data platform of a maintenance department: machines, running hours and maintenance events in PostgreSQL.",
 )
 services.add_to(app)
+export.add_to(app)
 app.add_typer(database.app, name="db")
 app.add_typer(sync.app, name="sync")
 app.add_typer(api.app, name="api")

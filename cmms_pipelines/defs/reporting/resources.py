@@ -10,15 +10,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import orjson
 from dagster_dbt import DbtCliResource
 from packaging.version import Version
 
+from cmms_pipelines.defs.reporting.mart_metadata import with_figures
 from cmms_pipelines.defs.reporting.project import EXECUTABLE, PROJECT_DIR, connection_environment, parse_cache
 from cmms_pipelines.settings import read_settings
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 RUNS_KEPT = 10
 PARTIAL_PARSE = "partial_parse.msgpack"
@@ -60,11 +64,17 @@ class Dbt(dg.ConfigurableResource):  # type: ignore[type-arg]
                 context=context,
                 target_path=target,
             )
-        yield from invocation.stream().fetch_row_counts().fetch_column_metadata()
+        yield from with_figures(invocation.stream().fetch_column_metadata(), self.engine(), context.log)
         _bring(target / PARTIAL_PARSE, parsed)
 
+    def engine(self) -> "sa.Engine":
+        """Return this process's pooled engine on the database."""
+        from cmms_pipelines.storage.engine import shared_engine  # noqa: PLC0415 - keeps SQLAlchemy out of the location's start
+
+        return shared_engine(self._address())
+
     def _address(self) -> str:
-        from cmms_pipelines.storage.engine import cmms_address  # noqa: PLC0415 - keeps SQLAlchemy out of the location's start
+        from cmms_pipelines.storage.engine import cmms_address  # noqa: PLC0415
 
         return self.database_url or cmms_address(read_settings())
 
