@@ -1,13 +1,13 @@
 """A day whose only reading waits for a person, because its counter fell: it has neither hours nor a counter that counts.
 
-Revision: 0017
-Revises: 0010
+Revision: 0012
+Revises: 0011
 """
 
 from alembic import op
 
-revision = "0017"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 

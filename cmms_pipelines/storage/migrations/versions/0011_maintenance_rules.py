@@ -1,6 +1,6 @@
 """Rules of maintenance: what is due after how many running hours or days, for a group or a machine.
 
-Revision: 0012
+Revision: 0011
 Revises: 0010
 """
 
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0012"
+revision = "0011"
 down_revision = "0010"
 branch_labels = None
 depends_on = None
