@@ -7,6 +7,7 @@ import datetime as dt
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,6 +118,14 @@ def opened(file: Path) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
         raise PermanentError(f"{file} cannot be read: {error.strerror or error}.") from error
     except (tarfile.TarError, ValidationError) as error:
         raise PermanentError(f"{file} is no backup of `cmms db backup`, or was cut short. Use another one.") from error
+
+
+def extract(archive: tarfile.TarFile, database: str, folder: Path) -> Path:
+    """Write the dump of a database into `folder`, and return where: PostgreSQL's programs want files."""
+    target = folder / dump_name(database)
+    with _member(archive, Path(str(archive.name)), target.name) as source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy, _BLOCK)
+    return target
 
 
 def _member(archive: tarfile.TarFile, file: Path, name: str) -> IO[bytes]:

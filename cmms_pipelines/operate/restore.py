@@ -76,8 +76,7 @@ def restore(settings: Settings, file: Path, *, replace: bool, any_key: bool, pro
 
 def _load(settings: Settings, archive: tarfile.TarFile, manifest: Manifest, name: str, address: str) -> None:
     with tempfile.TemporaryDirectory(dir=settings.home, prefix=".cmms-restore-") as folder:
-        archive.extract(backup_file.dump_name(name), folder, filter="data")
-        dumps.load(address, Path(folder) / backup_file.dump_name(name))
+        dumps.load(address, backup_file.extract(archive, name, Path(folder)))
     with dumps.connected(address) as connection:
         unlike = manifest.databases[name].contents.unlike(read_contents(connection))
     if unlike:

@@ -1,11 +1,9 @@
 """A backup put back: every row, sequence and definition is there, secrets still open, and the next sync goes on."""
 
 import datetime as dt
-import json
 import re
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from cmms_pipelines.domain.webhook_source import WebhookSource
+from cmms_pipelines.operate import backup_file
 from cmms_pipelines.operate.supervise import only_one
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage import embedded
@@ -262,16 +261,16 @@ def test_backups_in_a_folder_are_named_by_time_and_the_newest_stay(origin: Origi
 def test_a_backup_holds_neither_key_nor_secret_nor_password(origin: Origin) -> None:
     key = (origin.home / "secret.key").read_bytes().strip()
     password = str(make_url(origin.database.url).password).encode()
-    with tarfile.open(origin.file) as archive:
-        manifest = archive.extractfile("manifest.json")
-        assert manifest is not None
-        assert json.loads(manifest.read())["revision"]
-        archive.extractall(origin.home / "opened", filter="data")
+    found = origin.home / "opened"
+    found.mkdir()
+    with backup_file.opened(origin.file) as (archive, manifest):
+        assert manifest.revision
+        files = [backup_file.extract(archive, database, found) for database in manifest.databases]
     plain = b"".join(
         subprocess.run(
             [str(embedded.installation() / "bin" / "pg_restore"), "--file=-", str(file)], capture_output=True, check=True
         ).stdout
-        for file in (origin.home / "opened").glob("*.dump")
+        for file in files
     )
     assert b"plant-cmms" in plain
     for secret in (key, SECRET.encode(), password):
