@@ -28,9 +28,11 @@ _IN_PUBLIC = """
       AND NOT EXISTS (SELECT FROM pg_depend AS held WHERE held.objid = class.oid AND held.deptype IN ('e', 'i', 'a'))
 """
 _KINDS = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW", "S": "SEQUENCE", "f": "FOREIGN TABLE"}
+# A role without rights to look at others sees only whose their sessions are; PostgreSQL's own workers are nobody's.
 _SESSIONS = """
     SELECT coalesce(nullif(application_name, ''), 'a client without a name'), count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND usesysid IS NOT NULL
+      AND coalesce(backend_type, 'client backend') = 'client backend'
     GROUP BY 1 ORDER BY 1
 """
 

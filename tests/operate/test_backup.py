@@ -210,6 +210,37 @@ def test_what_is_not_empty_in_use_or_sealed_with_another_key_is_refused_and_stay
     same(origin.database.url, url)
 
 
+@pytest.fixture
+def plain(server_url: str, targets: tuple[str, str]) -> Iterator[tuple[str, str]]:
+    """Both targets as a role owns them that has no other right."""
+    names = [make_url(url).database for url in targets]
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE plain LOGIN PASSWORD 'plain'")
+        for name in names:
+            connection.execute(f'ALTER DATABASE "{name}" OWNER TO plain'.encode())
+        url, dagster_url = (make_url(url).set(username="plain", password="plain").render_as_string(False) for url in targets)
+        yield url, dagster_url
+        for name in names:
+            connection.execute(f'ALTER DATABASE "{name}" OWNER TO CURRENT_USER'.encode())
+        for target in targets:
+            with psycopg.connect(target) as own:
+                own.execute("REASSIGN OWNED BY plain TO CURRENT_USER")
+        connection.execute("DROP ROLE plain")
+
+
+def test_a_role_that_owns_nothing_but_the_databases_restores_and_backs_up(
+    origin: Origin, plain: tuple[str, str], targets: tuple[str, str], tmp_path: Path
+) -> None:
+    cmms = origin.cmms(*plain)
+    cmms.json("db", "restore", str(origin.file))
+    cmms.json("db", "restore", str(origin.file), "--replace")
+    again = cmms.json("db", "backup", "--output", str(tmp_path))
+    assert again["rows"] == origin.said["rows"]
+    with psycopg.connect(targets[0]):  # somebody else, whose session it may not look at
+        refused = cmms("db", "restore", str(origin.file), "--replace")
+    assert "is in use by a client without a name (1)" in refused.stderr
+
+
 def test_a_damaged_or_foreign_file_changes_nothing(origin: Origin, targets: tuple[str, str], tmp_path: Path) -> None:
     cmms, whole = origin.cmms(*targets), origin.file.read_bytes()
 
