@@ -1,6 +1,7 @@
 """`cmms db`: where the database is, its migrations, backup and restore, and the embedded server's end."""
 
 import datetime as dt
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -33,10 +34,20 @@ def url(
 
 @app.command()
 def migrate() -> None:
-    """Create the databases where they are missing and bring ours to the schema of this version."""
-    from cmms_pipelines.operate.stack import prepare_databases  # noqa: PLC0415 - loads SQLAlchemy
+    """Create the databases where they are missing and bring both to the schema of this version: ours, and Dagster's own."""
+    from cmms_pipelines.operate.services import dagster_environment  # noqa: PLC0415 - loads SQLAlchemy
+    from cmms_pipelines.operate.stack import has_dagster_tables, prepare_databases  # noqa: PLC0415
 
-    prepare_databases(read_settings(), tell)
+    settings = read_settings()
+    databases = prepare_databases(settings, tell)
+    if not has_dagster_tables(databases.dagster):
+        return
+    import dagster as dg  # noqa: PLC0415 - takes a second
+
+    os.environ.update(dagster_environment(settings, databases))  # Dagster finds its instance through the environment alone
+    with dg.DagsterInstance.get() as instance:
+        instance.upgrade()
+    tell("Dagster's storage is ready")
 
 
 @app.command()

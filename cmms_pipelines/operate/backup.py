@@ -20,7 +20,7 @@ from cmms_pipelines.operate.supervise import Progress
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage import dumps, migrate
 from cmms_pipelines.storage.contents import read_contents
-from cmms_pipelines.storage.engine import CMMS_DATABASE, DAGSTER_DATABASE, ensure_database, locate, shared_engine
+from cmms_pipelines.storage.engine import CMMS_DATABASE, DAGSTER_DATABASE, ensure_database, locate, make_engine
 from cmms_pipelines.storage.secrets import KEY_FILE, secret_box
 
 KEY_CHECK = b"cmms-pipelines: the key of this backup"
@@ -85,12 +85,20 @@ def key_of(settings: Settings) -> MultiFernet | None:
     return secret_box(settings) if has_key else None
 
 
+def _revision(address: str) -> str | None:
+    engine = make_engine(address)
+    try:
+        return migrate.current_revision(engine)
+    finally:
+        engine.dispose()
+
+
 def _write(settings: Settings, file: Path, folder: Path, now: dt.datetime, progress: Progress) -> Manifest:
     databases = locate(settings)
     addresses = {DAGSTER_DATABASE: databases.dagster, CMMS_DATABASE: databases.cmms}
     for address in addresses.values():
         ensure_database(address)
-    revision, key = migrate.current_revision(shared_engine(databases.cmms)), key_of(settings)
+    revision, key = _revision(databases.cmms), key_of(settings)
     if revision is None:
         raise PermanentError("There is nothing to back up: the database was never migrated (`cmms db migrate`).")
     files, notes = {}, {}

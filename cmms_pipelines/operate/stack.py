@@ -67,7 +67,7 @@ def running(settings: Settings, progress: Progress, *, emulator_token: str | Non
         chosen = services.claim_ports(settings, with_emulator=emulator_token is not None)
         databases = prepare_databases(settings, progress)
         environment = services.service_environment(settings, databases, chosen)
-        wanted = services.services(settings, chosen, is_first_start=not _has_dagster_tables(databases.dagster))
+        wanted = services.services(settings, chosen, is_first_start=not has_dagster_tables(databases.dagster))
         if chosen.emulator is not None and emulator_token is not None:
             environment |= services.emulator_environment(chosen.emulator, emulator_token, dt.datetime.now(dt.UTC).date())
             wanted.append(services.emulator(chosen.emulator))
@@ -108,7 +108,8 @@ def _uses_embedded(settings: Settings) -> bool:
     return settings.database_url is None or settings.dagster_database_url is None
 
 
-def _has_dagster_tables(address: str) -> bool:
+def has_dagster_tables(address: str) -> bool:
+    """Tell whether Dagster has made its tables in the database at `address`; it does so at its first start."""
     with psycopg.connect(address, connect_timeout=CONNECT_TIMEOUT_S) as connection:
         row = connection.execute("SELECT to_regclass('public.daemon_heartbeats') IS NOT NULL").fetchone()
     return row is not None and bool(row[0])

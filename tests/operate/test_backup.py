@@ -20,7 +20,7 @@ from cmms_pipelines.domain.webhook_source import WebhookSource
 from cmms_pipelines.operate import backup_file
 from cmms_pipelines.operate.supervise import only_one
 from cmms_pipelines.settings import Settings
-from cmms_pipelines.storage import embedded
+from cmms_pipelines.storage import embedded, migrate
 from cmms_pipelines.storage.configurations import register_source
 from cmms_pipelines.storage.engine import make_engine, with_driver
 from cmms_pipelines.storage.tables import equipment, equipment_running_times
@@ -239,6 +239,34 @@ def test_a_role_that_owns_nothing_but_the_databases_restores_and_backs_up(
     with psycopg.connect(targets[0]):  # somebody else, whose session it may not look at
         refused = cmms("db", "restore", str(origin.file), "--replace")
     assert "is in use by a client without a name (1)" in refused.stderr
+
+
+def test_a_backup_of_an_older_version_is_brought_up_by_a_migration_and_one_of_a_newer_is_refused(
+    origin: Origin, targets: tuple[str, str], tmp_path: Path
+) -> None:
+    cmms, older, newer = origin.cmms(*targets), tmp_path / "older.tar", tmp_path / "newer.tar"
+    cmms.json("db", "restore", str(origin.file))
+    engine = make_engine(targets[0])
+    newest = migrate.current_revision(engine)
+    migrate.downgrade(engine, "-1")
+    engine.dispose()
+    with psycopg.connect(targets[1]) as connection:
+        ours = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        # before the newest by two that change MySQL alone
+        connection.execute("UPDATE alembic_version SET version_num = '7e2f3204cf8e'")
+    cmms.json("db", "backup", "--output", str(older))
+    restored = cmms("db", "restore", str(older), "--replace")
+    assert "`cmms db migrate` brings it to this version" in restored.stderr
+    migrated = cmms("db", "migrate")
+    assert (migrated.returncode, "Dagster's storage is ready" in migrated.stderr) == (0, True), migrated.stderr
+    assert migrate.current_revision(engine) == newest
+    with psycopg.connect(targets[1]) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ours != ("7e2f3204cf8e",)
+    engine.dispose()
+    with backup_file.opened(older) as (archive, manifest):
+        files = {name: backup_file.extract(archive, name, tmp_path) for name in manifest.databases}
+        backup_file.write(newer, manifest.model_copy(update={"revision": "9999"}), files)
+    assert "with schema 9999, which this version does not know" in cmms("db", "restore", str(newer), "--replace").stderr
 
 
 def test_a_damaged_or_foreign_file_changes_nothing(origin: Origin, targets: tuple[str, str], tmp_path: Path) -> None:
