@@ -6,7 +6,7 @@ What belongs here: what a decision means for a work order, a machine and a meter
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -203,25 +203,25 @@ class MeterSide(Side):
         standing: list[JsonValue] = [one.standing for one in self.readings if one.standing is not None]
         self.values = {READINGS: standing or self.conflict["ours"]}
         self.snapshots, self.agreed = {}, {}
-        self.marks: Mapping[JsonValue, Mapping[str, Any]] = {}
+        self.marks: Mapping[tuple[int, date], Mapping[str, Any]] = {}
 
     def stated(self, field: str) -> JsonValue:  # noqa: ARG002 - a meter has readings alone
         return [one.reading for one in self.readings]
 
     def take_over(self, field: str, value: JsonValue) -> None:  # noqa: ARG002
-        self.marks = {one.reading["at"]: {"is_accepted": True} for one in self.readings}
+        self.marks = {one.day: {"is_accepted": True} for one in self.readings}
 
     def settle(self, field: str, theirs: JsonValue) -> None:  # noqa: ARG002
-        self.marks = self.marks or {one.reading["at"]: {"is_dismissed": True} for one in self.readings}
+        self.marks = self.marks or {one.day: {"is_dismissed": True} for one in self.readings}
 
     def edit(self, field: str, value: JsonValue, actor: str, now: datetime) -> None:  # noqa: ARG002
-        self.marks = {one.reading["at"]: marks_by_hand(value, one.reading["at"]) for one in self.readings}
+        self.marks = {one.day: marks_by_hand(value, one.reading["at"]) for one in self.readings}
 
     def restore(self, field: str, state: Mapping[str, Any]) -> None:  # noqa: ARG002
         self.marks = {}
 
     def write(self) -> None:
-        days = mark(self.connection, self.readings, lambda one: self.marks.get(one.reading["at"], {}))
+        days = mark(self.connection, self.readings, self.marks)
         work_out_days(self.connection, dict.fromkeys(days))
 
 

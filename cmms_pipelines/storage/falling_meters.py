@@ -7,7 +7,7 @@ waits and what a decision means (`domain.falling_meters`), working days out (`st
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -102,7 +102,8 @@ def settle_falls(connection: sa.Connection, equipment_ids: Collection[int]) -> l
     Where the policy of a system decides by itself, its readings are marked; their days are returned, to be worked out again.
     """
     waiting = _stored(connection.execute(_WAITING, {"ids": sorted(equipment_ids)}))
-    numbers = connection.scalars(sa.select(equipment.c.equipment_number).where(equipment.c.id.in_(list(equipment_ids))))
+    of_machines = sa.select(equipment.c.equipment_number).where(equipment.c.id.in_(list(equipment_ids)))
+    numbers: list[str] = list(connection.scalars(of_machines))
     known = waiting_conflicts(connection, METER, numbers)
     configured = policies(connection) if waiting else {}
     outcomes: list[Outcome] = []
@@ -114,7 +115,8 @@ def settle_falls(connection: sa.Connection, equipment_ids: Collection[int]) -> l
         asked = known.pop((system, number), {}).get(READINGS)
         is_decided = decision.verdict is not Verdict.ESCALATED and not _is_for_a_person(asked, decision)
         if is_decided:
-            marked += mark(connection, readings, lambda _reading, how=decision: marks_of(how))
+            marks = marks_of(decision)
+            marked += mark(connection, readings, dict.fromkeys((one.day for one in readings), marks))
         outcomes.append(_outcome(system, number, decision, readings[-1], is_decided=is_decided))
     outcomes += [_ended(system, number) for system, number in known]
     record(connection, METER, outcomes)
@@ -123,7 +125,7 @@ def settle_falls(connection: sa.Connection, equipment_ids: Collection[int]) -> l
 
 def settle_overtaken(connection: sa.Connection, equipment_ids: Iterable[int]) -> None:
     """Close the conflicts of readings that the external API has reported the day of, meanwhile."""
-    asked = set(connection.scalars(_OPEN)).intersection(equipment_ids)
+    asked: set[int] = set(connection.scalars(_OPEN)).intersection(equipment_ids)
     if asked:
         settle_falls(connection, asked)
 
@@ -136,13 +138,13 @@ def readings_in_question(connection: sa.Connection, equipment_number: str, syste
 
 
 def mark(
-    connection: sa.Connection, readings: Sequence[StoredReading], marks: Callable[[StoredReading], Mapping[str, Any]]
+    connection: sa.Connection, readings: Sequence[StoredReading], marks: Mapping[MachineDay, Mapping[str, Any]]
 ) -> list[MachineDay]:
-    """Put marks on readings in place of those that they have; return their days, which are to be worked out."""
+    """Put marks on readings, by their days, in place of those that they have; return the days, which are to be worked out."""
     rows = []
     for one in readings:
         bare = {name: value for name, value in one.part.items() if name not in MARKS}
-        part = {**bare, "is_waiting": True, **marks(one)}
+        part = {**bare, "is_waiting": True, **marks.get(one.day, {})}
         rows.append({"equipment_id": one.day[0], "date": one.day[1], "readings": {one.plant_code: part}})
     if rows:
         connection.execute(_MARK, {"rows": orjson.dumps(rows).decode()})

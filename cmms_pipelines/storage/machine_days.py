@@ -233,7 +233,7 @@ def _worked_out(
     def hours_of(plant_code: str, days: int) -> float:
         return day_hours(key[1], zones[plant_code][1], days)
 
-    def come_to(parts: Parts) -> tuple[Row, Outcome]:
+    def come_to(parts: Mapping[str, Mapping[str, Any]]) -> tuple[Row, Outcome]:
         ordered = sorted(
             (_part(code, told, is_told=source != EXTERNAL_API) for code, told in parts.items()), key=lambda part: part.order
         )
@@ -351,8 +351,7 @@ def _row(
     readings: dict[str, Mapping[str, Any]] = {}
     for number, part in enumerate(ordered):
         hours, days = outcome.part_hours[number], outcome.part_days[number]
-        known: Mapping[str, Any] = parts[part.plant_code] or {}
-        told = {name: value for name, value in known.items() if name not in {"stated_hours", "is_waiting"}}
+        told = {name: value for name, value in parts[part.plant_code].items() if name not in {"stated_hours", "is_waiting"}}
         told |= {"running_hours": hours, "days_covered": days, "warnings": list(outcome.part_warnings[number])}
         if part.is_difference:
             told["cumulative_hours"] = outcome.cumulative_hours if len(ordered) == 1 else None

@@ -189,7 +189,7 @@ def _load(connection: sa.Connection, wanted: Sequence[tuple[KnownEquipment, date
         last[machine.id] = max(day, last.get(machine.id, day))
     bound = {"ids": list(first), "first": list(first.values()), "last": [last[identifier] for identifier in first]}
     for row in connection.execute(_LOAD, bound):
-        part = next(iter((row.readings or {}).values()), {}) if row.source != EXTERNAL_API else {}
+        part: Mapping[str, Any] = next(iter((row.readings or {}).values()), {}) if row.source != EXTERNAL_API else {}
         is_held = bool(part.get("is_waiting") or part.get("is_dismissed"))
         machines[row.equipment_id].days[row.date] = DayReading(
             row.date,

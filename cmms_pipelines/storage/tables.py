@@ -136,7 +136,8 @@ equipment_running_times = sa.Table(
     sa.Column(
         "readings",
         pg.JSONB,
-        comment="what each plant reported, by plant code, when more than one did or the row does not say it all",
+        comment="what each plant reported, by plant code, when more than one did or the row does not say it all; a reading of an "
+        "event whose counter fell waits here, marked",
     ),
     sa.Column("warnings", pg.ARRAY(sa.Text), comment="ids of the rules that this reading met with severity warning"),
     sa.Column("source", sa.String(100), nullable=False, server_default="external_api"),

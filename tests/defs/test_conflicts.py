@@ -1,15 +1,20 @@
 """The queue of conflicts in the UI: what its page shows, the check on its age, and the jobs that decide and edit."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from cmms_pipelines.defs.maintenance.conflicts import NO_OLD_CONFLICTS, OBSERVE_CONFLICTS, SYNC_CONFLICTS
+from cmms_pipelines.domain.local_edits import EquipmentEdit
+from cmms_pipelines.storage.editing import edit_equipment
 from tests.conftest import Database
+from tests.defs.conftest import run as run_job
 from tests.defs.test_inbox import execute, observed
 from tests.storage.edits_world import conflicts, create_order, edit, source_says
 from tests.storage.inbox_world import add_machines, order_row, query
+from tests.sync.flown import Flown
 
 
 @pytest.fixture
@@ -65,6 +70,55 @@ def test_a_record_is_edited_by_a_job_with_who_and_why(database: Database, order_
     [failure] = [event.step_failure_data for event in failed.all_events if event.is_step_failure]
     assert failure.user_failure_data is not None
     assert "status" in (failure.user_failure_data.description or "")
+
+
+def test_the_nightly_equipment_run_overwrites_no_edit_unheard(
+    defs: dg.Definitions, instance: dg.DagsterInstance, database: Database, flown: Flown
+) -> None:
+    """A source that says the same leaves the edit; one that has changed is a decision, or waits where nobody may decide."""
+    assert run_job(defs, instance, "sync_plants").success
+    assert run_job(defs, instance, "sync_equipment", partition_key="B6JF").success
+    number, said, attributes = query(
+        database.url, "SELECT equipment_number, equipment_description, attributes FROM cmms.equipment ORDER BY 1 LIMIT 1"
+    )[0]
+
+    def stored() -> tuple[Any, ...]:
+        found = "SELECT equipment_description, point, attributes -> 'HERST' FROM cmms.equipment WHERE equipment_number = %s"
+        return tuple(query(database.url, found, number)[0])
+
+    def edit_here(**fields: Any) -> None:  # noqa: ANN401 - any field
+        with database.engine.begin() as connection:
+            wanted = EquipmentEdit.model_validate(fields)
+            edit_equipment(connection, number, wanted, expected_version=None, actor="Ada", now=datetime.now(UTC))
+
+    edit_here(point="P-1")
+    assert run_job(defs, instance, "sync_equipment", partition_key="B6JF").success
+    assert (stored(), conflicts(database)) == ((said, "P-1", attributes["HERST"]), [])
+
+    # as if the source had said something else till now
+    query(
+        database.url,
+        "UPDATE cmms.source_snapshots SET snapshot = jsonb_set(jsonb_set(snapshot, '{fields,equipment_description}', %s),"
+        " '{fields,attributes.HERST}', %s) WHERE entity_key = %s",
+        '"OLD WORD"', '"OLD MAKER"', number,
+    )  # fmt: skip
+    query(
+        database.url,
+        "UPDATE cmms.equipment SET equipment_description = %s, attributes = attributes || %s, record_digest = NULL"
+        " WHERE equipment_number = %s",
+        "OLD WORD", '{"HERST": "OLD MAKER"}', number,
+    )  # fmt: skip
+    edit_here(equipment_description="ours", attributes={"HERST": "OUR MAKER"})
+    assert run_job(defs, instance, "sync_equipment", partition_key="B6JF").success
+    assert stored() == (said, "P-1", "OUR MAKER")
+    [waiting] = conflicts(database)
+    assert [waiting[name] for name in ("field", "base", "ours", "theirs", "ours_by")] == [
+        "attributes.HERST", "OLD MAKER", "OUR MAKER", attributes["HERST"], "Ada",
+    ]  # fmt: skip
+    [decided] = conflicts(database, "resolved")
+    assert [decided[name] for name in ("field", "base", "ours", "theirs", "is_automatic")] == [
+        "equipment_description", "OLD WORD", "ours", said, True,
+    ]  # fmt: skip
 
 
 def test_an_order_is_made_by_a_job_for_a_machine(database: Database) -> None:
