@@ -16,6 +16,8 @@ from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
+from cmms_pipelines.log_context import bound_fields
+
 LARGEST_BYTES = 10_000_000
 FILES_KEPT = 5
 _PASSWORD = re.compile(r"(://[^/\s:@\"]*:)[^@\s\"]+@")
@@ -49,20 +51,32 @@ def configure_logging(home: Path, name: str, level: int = logging.INFO) -> None:
 
 
 class JsonLine(logging.Formatter):
-    """A record as one line of JSON: `event`, what was logged with it, `level`, `logger`, `timestamp`, and whose run it is."""
+    """A record as one line of JSON: `event`, what was logged with it, `level`, `logger`, `timestamp`, and whose run it is.
+
+    What is bound where it is logged (`log_context`) comes with it: sync, slice, plants and day.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, its addresses without passwords."""
         meta: Any = getattr(record, "dagster_meta", None)
         line: dict[str, Any] = dict(record.msg) if isinstance(record.msg, dict) else {"event": record.getMessage()}
+        line = {**line, **{name: value for name, value in bound_fields().items() if name not in line}}
         if isinstance(meta, dict):
             line["event"] = meta.get("orig_message") or line["event"]
             line |= {ours: meta[theirs] for theirs, ours in _OF_RUNS.items() if meta.get(theirs)}
+            if reason := _reason(meta.get("dagster_event")):
+                line["reason"] = reason
         at = dt.datetime.fromtimestamp(record.created, dt.UTC)
         line |= {"level": record.levelname.lower(), "logger": record.name, "timestamp": at.isoformat().replace("+00:00", "Z")}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return _PASSWORD.sub(r"\1***@", json.dumps(line, default=str, ensure_ascii=False))
+
+
+def _reason(event: object) -> object:
+    """Return why a step failed, in the words that the UI shows: the event's own text says only that it did."""
+    failure = getattr(getattr(event, "event_specific_data", None), "user_failure_data", None)
+    return getattr(failure, "description", None)
 
 
 class RotatingLog(WatchedFileHandler):

@@ -105,11 +105,11 @@ def validate(
     """Check what is stored, or a file, without changing anything; exit code 1 if something is not usable."""
     settings = read_settings()
     if file is not None and kind is None:
-        rows = [_judged(str(file), "webhook", read_document(file))]  # a file alone is a source of events
+        rows = [_judged(str(file), "webhook", read_document(file), {})]  # a file alone is a source of events
     else:
         with _engine().connect() as connection:
             places = [find_place(connection, settings, kind, system)] if kind else stored_places(connection, settings)
-            rows = [_judged(place.system, place.kind.name, _document(connection, place, file)) for place in places]
+            rows = [_judged_at(connection, place, file) for place in places]
     if reachable and all(row["is_usable"] for row in rows):
         rows.append(_reached(read_document(file) if file is not None and kind == "api" else None))
     show_rows(rows, as_json=as_json, nothing="nothing is configured")
@@ -182,7 +182,7 @@ def diff(
         if file is None:
             right: Mapping[str, Any] = centre.version_of(connection, place.kind, place.system, newest if to is None else to)
         else:
-            right = place.kind.check(read_document(file))
+            right = centre.judge(place.kind, read_document(file), place.document(connection))
     rows = [asdict(one) for one in centre.compare(place.kind, left, right)]
     show_rows(rows, as_json=as_json, nothing="they do not differ")
 
@@ -213,7 +213,7 @@ def rollback(
 
     with _engine().begin() as connection:
         place = find_place(connection, read_settings(), kind, system)
-        actor = "command line" if place.kind.name == centre.WEBHOOK else operator()  # as sources have been noted from the start
+        actor = "command line" if place.kind.name == "webhook" else operator()  # as sources have been noted from the start
         stored = centre.rollback(connection, place.kind, place.system, to, expected_version=None, actor=actor)
     if as_json:
         document = centre.shown_document(place.kind, stored.configuration)
@@ -274,16 +274,17 @@ def _show_source(connection: "sa.Connection", system: str) -> None:
     )
 
 
-def _document(connection: "sa.Connection", place: Place, file: Path | None) -> Mapping[str, Any]:
-    return read_document(file) if file is not None else place.document(connection)
+def _judged_at(connection: "sa.Connection", place: Place, file: Path | None) -> dict[str, object]:
+    stored = place.document(connection)
+    return _judged(place.system, place.kind.name, stored if file is None else read_document(file), stored)
 
 
-def _judged(name: str, kind: str, document: Mapping[str, Any]) -> dict[str, object]:
-    from cmms_pipelines.storage.configuration_centre import KINDS as BY_NAME  # noqa: PLC0415 - loads SQLAlchemy
+def _judged(name: str, kind: str, document: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, object]:
+    from cmms_pipelines.storage import configuration_centre as centre  # noqa: PLC0415 - loads SQLAlchemy
 
     row: dict[str, object] = {"source": name, "kind": kind, "is_usable": True, "problem": None, "warnings": ""}
     try:
-        checked = BY_NAME[kind].check(document)
+        checked = centre.judge(centre.KINDS[kind], document, before)
     except PermanentError as error:
         return row | {"is_usable": False, "problem": str(error)}
     if kind == "webhook":
@@ -311,7 +312,7 @@ def _reached(document: Mapping[str, Any] | None) -> dict[str, object]:
 
 
 def _warnings(configuration: Mapping[str, Any]) -> list[str]:
-    judged = _judged("", "webhook", configuration)
+    judged = _judged("", "webhook", configuration, {})
     return [str(text) for text in (judged["problem"], judged["warnings"]) if text]
 
 

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cmms_pipelines.domain.conflict_policy import CONFLICTS
 from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.settings import Settings
 
@@ -67,10 +68,11 @@ def find_place(connection: "sa.Connection", settings: Settings, kind: str, syste
     """
     from cmms_pipelines.storage import configuration_centre as centre  # noqa: PLC0415 - loads SQLAlchemy
     from cmms_pipelines.storage.configuration_changes import list_sources  # noqa: PLC0415
+    from cmms_pipelines.storage.configurations import WEBHOOK  # noqa: PLC0415
 
     if kind not in centre.KINDS and system is None:
         if any(source.cmms_system_id == kind for source in list_sources(connection)):
-            return Place(centre.KINDS[centre.WEBHOOK], kind)
+            return Place(centre.KINDS[WEBHOOK], kind)
         near = get_close_matches(kind, centre.KINDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"kinds are {', '.join(centre.KINDS)}."
         raise PermanentError(f"No source of events and no kind of configuration is named {kind!r}: {hint}")
@@ -78,7 +80,7 @@ def find_place(connection: "sa.Connection", settings: Settings, kind: str, syste
     if system is not None:
         centre.check_system(found, system)
         return Place(found, system)
-    if found.name in (centre.WEBHOOK, centre.CONFLICTS):
+    if found.name in (WEBHOOK, CONFLICTS):
         raise PermanentError(f"Name the system: {found.name} stands for each of them.")
     return Place(found, _own_system(connection, settings, found))
 
@@ -86,11 +88,12 @@ def find_place(connection: "sa.Connection", settings: Settings, kind: str, syste
 def stored_places(connection: "sa.Connection", settings: Settings) -> list[Place]:
     """Return all kinds that stand once, and everything that is stored for a system."""
     from cmms_pipelines.storage import configuration_centre as centre  # noqa: PLC0415 - loads SQLAlchemy
+    from cmms_pipelines.storage.configurations import WEBHOOK  # noqa: PLC0415
 
     places: dict[tuple[str, str], Place] = {}
     for kind in centre.KINDS.values():
         systems = [stored.cmms_system_id for stored in centre.stored_in(connection, kind)]
-        if kind.name not in (centre.WEBHOOK, centre.CONFLICTS):
+        if kind.name not in (WEBHOOK, CONFLICTS):
             systems.insert(0, _own_system(connection, settings, kind))
         places |= {(kind.name, system): Place(kind, system) for system in systems}
     return list(places.values())

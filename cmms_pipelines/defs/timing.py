@@ -57,7 +57,9 @@ def _gated(
                 time_zone,
             )
         asked = schedule.evaluate_tick(context)
-        yield from asked.run_requests or [dg.SkipReason(asked.skip_message)]
+        if not asked.run_requests:
+            yield dg.SkipReason(asked.skip_message)
+        yield from asked.run_requests or ()
 
     return evaluate
 

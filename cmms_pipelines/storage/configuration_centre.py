@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 import sqlalchemy as sa
-from cryptography.fernet import MultiFernet
+from cryptography.fernet import Fernet, MultiFernet
 from pydantic import BaseModel
 
 from cmms_pipelines.domain.alert_configuration import AlertConfiguration
@@ -124,7 +124,7 @@ class Shown:
     version: int
     version_in_force: int
     is_active: bool
-    values: Mapping[str, Mapping[str, Any]]
+    values: Mapping[str, Document]
     problem: str | None
 
 
@@ -151,7 +151,9 @@ def show(connection: sa.Connection, environment: Settings, kind: Kind, system: s
     stored = find_configuration(connection, kind.name, system)
     if kind.name in FIELDS:
         found = in_force(connection, kind.name, system)
-        values = {one.key: {"value": one.value, "source": one.origin()} for one in values_of(environment, found)}
+        values: Mapping[str, Document] = {
+            one.key: {"value": one.value, "source": one.origin()} for one in values_of(environment, found)
+        }
     else:
         found = newest_usable(connection, kind.name, system, stored, kind.check)
         values = _whole(kind, found.document, found.version)
@@ -190,6 +192,17 @@ def change(
     if kind.name == ALERTS and isinstance(document, Mapping):
         document = sealed(cast("Document", document), before.configuration if before else {}, box)
     return write_configuration(connection, system, kind.name, kind.check(document), actor=actor, is_active=is_active)
+
+
+def judge(kind: Kind, document: object, before: Document) -> dict[str, Any]:
+    """Return a document as it would be stored in place of `before`, its addresses sealed with a key that nobody has.
+
+    Raises:
+        UnusableDocumentError: it does not fit.
+    """
+    if kind.name == ALERTS and isinstance(document, Mapping):
+        document = sealed(cast("Document", document), before, lambda: MultiFernet([Fernet(Fernet.generate_key())]))
+    return kind.check(document)
 
 
 def history(connection: sa.Connection, kind: Kind, system: str) -> list[Version]:

@@ -11,6 +11,8 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Generic, NoReturn, Self, TypeVar
 
+from cmms_pipelines.log_context import carried
+
 T = TypeVar("T")
 K = TypeVar("K")
 
@@ -26,7 +28,7 @@ class Ahead(Generic[T]):
         self._made: SimpleQueue[Callable[[], T]] = SimpleQueue()
         self._room = threading.Semaphore(depth)
         self._is_closed = False
-        self._thread = threading.Thread(target=self._run, args=(items,), name="ahead", daemon=True)
+        self._thread = threading.Thread(target=carried(self._run), args=(items,), name="ahead", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Self:
@@ -112,7 +114,7 @@ class InTurn(Generic[K, T]):
         with self._lock:
             for one in self._keys[place : place + 1 + self._depth]:
                 if one not in self._begun and (one == key or one not in self._taken):
-                    self._begun[one] = self._executor.submit(self._make, one)
+                    self._begun[one] = self._executor.submit(carried(self._make), one)
             self._taken.add(key)
             wanted = self._begun.pop(key)
         return wanted.result()

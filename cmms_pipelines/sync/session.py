@@ -26,6 +26,7 @@ from cmms_pipelines.domain.api_calls import ApiCall
 from cmms_pipelines.domain.dialects import Dialect
 from cmms_pipelines.domain.errors import CmmsError, PermanentError, SliceRefusedError, TransientError
 from cmms_pipelines.domain.reports import SyncCounts, SyncStatus
+from cmms_pipelines.log_context import bound, carried
 from cmms_pipelines.storage import sync_log
 from cmms_pipelines.storage.availability import WAIT_S, when_available
 from cmms_pipelines.storage.refusals import is_passing, is_permanent, reason_of
@@ -55,6 +56,11 @@ class Slice:
         if len(plants) > _LONGEST_NAMES:
             plants = f"{len(self.plant_codes)} plants, sha256:{sha256(plants.encode()).hexdigest()}"
         return f"{self.day.isoformat()}|{plants}" if self.day else plants
+
+    @property
+    def log_fields(self) -> dict[str, object]:
+        """Return what lines about this slice say."""
+        return {"slice": self.key, "plants": list(self.plant_codes), "day": self.day.isoformat() if self.day else None}
 
 
 @dataclass
@@ -120,7 +126,7 @@ class SyncSession:
             while todo or in_flight:
                 while todo and len(in_flight) < max_in_flight and self.turn.may_go_on():
                     piece = todo.popleft()
-                    in_flight[executor.submit(self._work_on, piece, work)] = piece
+                    in_flight[executor.submit(carried(self._work_on), piece, work)] = piece
                 self._collect(in_flight)
         except Exception as error:
             is_awaited = not isinstance(error, SyncStoppedError)
@@ -182,7 +188,8 @@ class SyncSession:
         self._writes.look_for_end()
 
     def _work_on(self, piece: Slice, work: Callable[[Slice], SyncCounts]) -> SyncCounts:
-        return when_available(self.engine, lambda: work(piece), is_wanted=self._writes.are_open)
+        with bound(**piece.log_fields):
+            return when_available(self.engine, lambda: work(piece), is_wanted=self._writes.are_open)
 
     def _add(self, piece: Slice, counts: SyncCounts) -> None:
         self.counts.add(counts)
@@ -197,14 +204,15 @@ class SyncSession:
         finished, _ = wait(in_flight, timeout=self.turn.poll_s, return_when=FIRST_COMPLETED)
         for future in finished:
             piece = in_flight.pop(future)
-            try:
-                self._add(piece, future.result())
-            except (TransientError, SliceRefusedError) as error:
-                self.failed_slices[piece.key] = error
-        if finished:
-            self.slices_done += len(finished)
-            self.progress(self._pace())
-        else:
+            self.slices_done += 1
+            with bound(**piece.log_fields):
+                try:
+                    self._add(piece, future.result())
+                except (TransientError, SliceRefusedError) as error:
+                    self.failed_slices[piece.key] = error
+                    self.progress(f"slice {piece.key} failed: {error}")
+                self.progress(self._pace())
+        if not finished:
             self.turn.look_for_stop()
 
     def _pace(self) -> str:
@@ -257,10 +265,12 @@ def sync_session(
     claim = when_available(engine, begin)
     started = time.monotonic()
     session = SyncSession(engine, claim.log, progress, Turn(engine, claim, progress, patience), dialect)
+    days = {name: scope.get(name) for name in ("from", "to")}
     try:
-        session.turn.wait_for_scope()
-        yield session
-        _raise_failures(session.failed_slices)
+        with bound(sync_type=sync_type, sync_log_id=claim.log.id, run_id=run_id, plants=scope.get("plants"), **days):
+            session.turn.wait_for_scope()
+            yield session
+            _raise_failures(session.failed_slices)
     except SyncStoppedError as error:
         _close(session, SyncStatus.CANCELLED, started, str(error))
         raise

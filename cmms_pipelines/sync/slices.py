@@ -7,6 +7,7 @@ What belongs here: when a slice is fetched, and when it is written. What does no
 from collections.abc import Callable, Iterable, Sequence
 
 from cmms_pipelines.domain.reports import SyncCounts
+from cmms_pipelines.log_context import bound
 from cmms_pipelines.storage.sync_log import done_slices
 from cmms_pipelines.sync.ahead import InTurn
 from cmms_pipelines.sync.reader import SliceReader
@@ -33,7 +34,12 @@ def work_through(
     in_order = [list(group) for group in groups]
     done = done_slices(session.engine, session.log.sync_key)
     todo = [piece for group in in_order for piece in group if piece.key not in done]
-    with InTurn(todo, read, SliceReader.close, depth=in_flight) as ahead:
+
+    def read_ahead(piece: Slice) -> SliceReader:
+        with bound(**piece.log_fields):
+            return read(piece)
+
+    with InTurn(todo, read_ahead, SliceReader.close, depth=in_flight) as ahead:
 
         def work(piece: Slice) -> SyncCounts:
             with ahead.take(piece) as reader:

@@ -18,6 +18,7 @@ from cmms_pipelines.domain.api_calls import ApiCall
 from cmms_pipelines.domain.classification import DEFAULT_RULES, GroupRule, read_rules
 from cmms_pipelines.domain.dialects import Dialect, dialect_of
 from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.log_context import carried
 from cmms_pipelines.settings import Settings
 
 PLANTS_FILE_COLUMNS = ("plant_code", "name", "time_zone", "is_active")
@@ -84,7 +85,7 @@ def fetch(
     spools: list[list[RecordSpool]] = [[] for _ in calls]
     try:
         with ThreadPoolExecutor(max_workers=min(len(calls), settings.api_max_in_flight), thread_name_prefix="fetch") as pool:
-            list(pool.map(lambda codes, into: _spool_pages(ask(codes), into), calls, spools))
+            list(pool.map(carried(lambda codes, into: _spool_pages(ask(codes), into)), calls, spools))
     except BaseException:
         for spool in chain.from_iterable(spools):
             spool.close()

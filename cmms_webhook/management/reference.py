@@ -24,6 +24,7 @@ _TITLES = {
     "maintenance": "Maintenance rules",
     "alerts": "Alerts",
     "configurations": "Configurations",
+    "configuration centre": "Configuration centre",
     "secrets": "Secrets",
     "health": "Health",
 }

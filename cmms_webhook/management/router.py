@@ -12,6 +12,7 @@ from fastapi.security import HTTPBearer
 
 from cmms_webhook.management import (
     alerts,
+    centre,
     configurations,
     conflicts,
     events,
@@ -42,7 +43,7 @@ def create_router(state: ManagementState) -> APIRouter:
     # the gate admits; this tells the description so
     router = APIRouter(prefix=PREFIX, lifespan=lifespan, dependencies=[Security(_bearer)], route_class=route_class)
     # /events/stream comes before /events/{event_id}
-    for part in (status, events, configurations, source_secrets, trials, alerts, records, conflicts, maintenance_rules):
+    for part in (status, events, configurations, source_secrets, trials, centre, alerts, records, conflicts, maintenance_rules):
         router.include_router(part.create_router(state, route_class))
     return router
 

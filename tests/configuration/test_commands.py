@@ -184,7 +184,9 @@ def test_kinds_of_systems_stand_side_by_side_and_toml_is_read(world: World) -> N
 
 def test_addresses_of_channels_are_sealed_wherever_they_are_shown(world: World) -> None:
     given = {"channels": {"chat": {"url": f"json://host/{CANARY}"}}, "routes": {"high": ["chat"]}}
+    assert world.say("validate", "alerts", "--file", world.file(given)).exit_code == 0
     said = [world.say("set", "alerts", "--file", world.file(given), "--json")]
+    assert world.json("diff", "alerts", "--file", world.file({**given, "channels": {"chat": {}}})) == []
     said += [world.say(command, "alerts", "--json") for command in ("show", "history", "diff")]
     said += [world.say("rollback", "alerts", "--to", "1", "--json")]
     for result in said:
