@@ -83,12 +83,16 @@ def fetch(
     started = time.perf_counter()
     calls = list(batched(plant_codes, settings.api_plants_per_call))
     spools: list[list[RecordSpool]] = [[] for _ in calls]
+
+    def spool(codes: Sequence[str], into: list[RecordSpool]) -> None:
+        _spool_pages(ask(codes), into)
+
     try:
         with ThreadPoolExecutor(max_workers=min(len(calls), settings.api_max_in_flight), thread_name_prefix="fetch") as pool:
-            list(pool.map(carried(lambda codes, into: _spool_pages(ask(codes), into)), calls, spools))
+            list(pool.map(carried(spool), calls, spools))
     except BaseException:
-        for spool in chain.from_iterable(spools):
-            spool.close()
+        for begun in chain.from_iterable(spools):
+            begun.close()
         raise
     return Fetched(list(chain.from_iterable(spools)), time.perf_counter() - started)
 

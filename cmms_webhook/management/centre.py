@@ -24,7 +24,19 @@ from cmms_webhook.management.access import needs
 from cmms_webhook.management.configurations import Caller, IfMatch, version_of
 from cmms_webhook.management.state import ManagementState
 
-KindName = StrEnum("KindName", {name.upper(): name for name in centre.KINDS})
+
+class KindName(StrEnum):
+    """The kinds of configuration, as they stand in a path."""
+
+    API = "api"
+    SCHEDULES = "schedules"
+    MAPPING = "mapping"
+    THRESHOLDS = "thresholds"
+    ALERTS = "alerts"
+    WEBHOOK = "webhook"
+    CONFLICTS = "conflicts"
+
+
 Kind = Annotated[KindName, Path(description="the kind")]
 System = Annotated[str, Path(description="the system; `cmms` for a kind that stands once", max_length=100, examples=["cmms"])]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
@@ -17,6 +18,9 @@ from cmms_pipelines.defs.running import (
 )
 from cmms_pipelines.storage.tables import equipment as equipment_table
 from cmms_pipelines.storage.tables import plants as plants_table
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 PLANTS = dg.DynamicPartitionsDefinition(name="plants")
 EQUIPMENT_JOB = "sync_equipment"
@@ -64,7 +68,7 @@ def partition_changes(plants: Mapping[str, bool], existing: Collection[str], *, 
 def plants(context: dg.AssetExecutionContext, warehouse: Warehouse, source_system: SourceSystem) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Sync the plants and bring the partitions of equipment up to date."""
     with operator_errors(context):
-        from cmms_pipelines.sync.plants import known_plants, sync_plants  # noqa: PLC0415 - keeps start-up light
+        from cmms_pipelines.sync.plants import sync_plants  # noqa: PLC0415 - keeps start-up light
         from cmms_pipelines.sync.replay import replay_arrived  # noqa: PLC0415
 
         engine, run_id = warehouse.engine(), context.run.run_id
@@ -72,14 +76,12 @@ def plants(context: dg.AssetExecutionContext, warehouse: Warehouse, source_syste
         key = sync_key(context, "plants")
         session = sync_plants(engine, settings, sync_key=key, run_id=run_id, progress=context.log.info)
         arrived = replay_arrived(engine, settings, sync_key=f"{key}:replay", run_id=run_id, progress=context.log.info)
-        known = known_plants(engine)
-        is_active = {str(code): bool(active) for code, active in zip(known["plant_code"], known["is_active"], strict=True)}
-        _follow(context.instance, is_active)
+        is_active = follow_plants(context.instance, engine)
         return dg.MaterializeResult(
             metadata={
                 **sync_metadata(session),
                 **replay_metadata(arrived),
-                "dagster/row_count": len(known),
+                "dagster/row_count": len(is_active),
                 "active_plants": sum(is_active.values()),
             }
         )
@@ -135,7 +137,12 @@ def equipment(
         )
 
 
-def _follow(instance: dg.DagsterInstance, plants: Mapping[str, bool]) -> None:
+def follow_plants(instance: dg.DagsterInstance, engine: "sa.Engine") -> Mapping[str, bool]:
+    """Bring the partitions of equipment up to date with the plants, and return these: code -> is_active."""
+    from cmms_pipelines.sync.plants import known_plants  # noqa: PLC0415 - keeps start-up light
+
+    known = known_plants(engine)
+    plants = {str(code): bool(active) for code, active in zip(known["plant_code"], known["is_active"], strict=True)}
     name = str(PLANTS.name)
     changes = partition_changes(
         plants, instance.get_dynamic_partitions(name), is_in_flight=runs_in_flight(instance, EQUIPMENT_JOB)
@@ -144,3 +151,4 @@ def _follow(instance: dg.DagsterInstance, plants: Mapping[str, bool]) -> None:
         instance.add_dynamic_partitions(name, changes.added)
     for plant_code in changes.removed:
         instance.delete_dynamic_partition(name, plant_code)
+    return plants

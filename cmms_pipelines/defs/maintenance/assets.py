@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from pydantic import Field
 
 from cmms_pipelines.defs.metadata import OWNERS, definition_metadata
 from cmms_pipelines.defs.resources import Warehouse
@@ -22,12 +23,9 @@ NO_DEAD_LETTERS = "no_dead_letters"
 class DrainConfig(dg.Config):
     """How long one drain stays."""
 
-    idle_s: float = 30.0
-    """It ends when nothing has come for so long."""
-    max_s: float = 600.0
-    """After so long it hands over to the next drain."""
-    batch_size: int = 500
-    """Events of one transaction, at most."""
+    idle_s: float = Field(default=30.0, description="It ends when nothing has come for so long.")
+    max_s: float = Field(default=600.0, description="After so long it hands over to the next drain.")
+    batch_size: int = Field(default=500, description="Events of one transaction, at most.")
 
 
 @dg.asset(

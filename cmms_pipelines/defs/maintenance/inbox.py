@@ -12,7 +12,7 @@ from pydantic import Field
 
 from cmms_pipelines.defs.maintenance.assets import GROUP, INBOX
 from cmms_pipelines.defs.metadata import OWNERS, definition_metadata, preview_table
-from cmms_pipelines.defs.resources import Warehouse
+from cmms_pipelines.defs.resources import SourceSystem, Warehouse
 from cmms_pipelines.storage import tables
 
 DEAD_LETTERS = dg.AssetKey(["cmms", "dead_letters"])
@@ -29,7 +29,10 @@ _CAUSE_COLUMNS = ("rule", "cmms_system_id", "event_type", "events", "oldest_at",
 class InboxLimits(dg.Config):
     """What the inbox is held against."""
 
-    oldest_due_s: float = Field(default=60.0, description="Seconds that an event may wait although it could be applied.")
+    oldest_due_s: float = Field(
+        default=0.0,
+        description="Seconds that an event may wait although it could be applied; 0: as configured (inbox_oldest_due_s).",
+    )
 
 
 @dg.multi_observable_source_asset(  # type: ignore[untyped-decorator]
@@ -66,11 +69,14 @@ class InboxLimits(dg.Config):
         ),
     ],
 )
-def observe_inbox(config: InboxLimits, warehouse: Warehouse) -> Iterator[dg.ObserveResult]:
+def observe_inbox(
+    context: dg.OpExecutionContext, config: InboxLimits, warehouse: Warehouse, source_system: SourceSystem
+) -> Iterator[dg.ObserveResult]:
     from cmms_pipelines.storage.inbox_search import EventFilter, dead_letter_causes, find_events  # noqa: PLC0415 - only for runs
     from cmms_pipelines.storage.inbox_status import inbox_status  # noqa: PLC0415
     from cmms_pipelines.storage.sweeps import newest_sweeps  # noqa: PLC0415
 
+    limit_s = config.oldest_due_s or source_system.in_force(warehouse, context.log.warning).inbox_oldest_due_s
     with warehouse.engine().connect() as connection:
         status = inbox_status(connection)
         newest = find_events(connection, EventFilter(), limit=PREVIEWED)
@@ -92,8 +98,8 @@ def observe_inbox(config: InboxLimits, warehouse: Warehouse) -> Iterator[dg.Obse
             dg.AssetCheckResult(
                 asset_key=INBOX,
                 check_name=OLDEST_PENDING_UNDER_LIMIT,
-                passed=due_s is None or float(due_s) <= config.oldest_due_s,
-                metadata={"oldest_due_s": _seconds(due_s), "limit_s": config.oldest_due_s, "drain": str(status["drain"])},
+                passed=due_s is None or float(due_s) <= limit_s,
+                metadata={"oldest_due_s": _seconds(due_s), "limit_s": limit_s, "drain": str(status["drain"])},
             ),
             _no_missed_events(sweeps),
         ],

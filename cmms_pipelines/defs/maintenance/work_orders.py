@@ -27,7 +27,7 @@ class WorkOrdersConfig(dg.Config):
         description="Orders that changed on this day (such as 2026-01-31) or later; empty: since the sync before, and some days "
         "earlier (CMMS_LOOK_BACK_DAYS).",
     )
-    plants: list[str] = Field(default=[], description="Plant codes, such as B6JFK; empty: all active plants.")
+    plants: list[str] = Field(default=[], description="Plant codes, such as B6JF; empty: all active plants.")
 
 
 def build(time_zone: str) -> dg.Definitions:

@@ -15,7 +15,18 @@ from cmms_pipelines.defs.metadata import preview_table
 from cmms_pipelines.defs.resources import Warehouse
 from cmms_pipelines.defs.running import IN_FLIGHT, run_tags
 
-SYNC_JOBS = frozenset({"sync_plants", "sync_equipment", "sync_running_times", "sync_work_orders", "replay_rejections"})
+SYNC_JOBS = frozenset(
+    {
+        "sync_plants",
+        "sync_equipment",
+        "sync_running_times",
+        "sync_work_orders",
+        "replay_rejections",
+        "sync_now",
+        "backfill_running_times",
+        "retry_failed",
+    }
+)
 SYNCED = frozenset(dg.AssetKey(["cmms", name]) for name in ("plants", "equipment", "equipment_running_times"))
 
 

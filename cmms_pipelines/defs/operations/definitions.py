@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from cmms_pipelines.defs.operations import alerts, clean_up, controls, quarantine
+from cmms_pipelines.defs.operations import alerts, clean_up, controls, quarantine, syncs_on_demand
 from cmms_pipelines.defs.operations.assets import observed
 
 
@@ -10,6 +10,6 @@ def build(time_zone: str) -> dg.Definitions:
     """Return the operational definitions; the weekly clean-up runs by the clock of `time_zone`."""
     return dg.Definitions(
         assets=[*observed, *alerts.ASSETS],
-        jobs=[clean_up.clean_up_logs_job, *quarantine.JOBS, *controls.JOBS, *alerts.JOBS],
+        jobs=[clean_up.clean_up_logs_job, *quarantine.JOBS, *controls.JOBS, *alerts.JOBS, *syncs_on_demand.JOBS],
         schedules=[clean_up.schedule(time_zone), *alerts.SCHEDULES],
     )

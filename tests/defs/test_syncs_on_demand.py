@@ -1,0 +1,95 @@
+"""Sync now, backfill and retry as an operator starts them from the launchpad, on real data."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from cmms_pipelines.storage.tables import api_sync_logs, equipment, equipment_running_times, sync_slices
+from tests.conftest import Database
+from tests.defs.conftest import run
+
+HOURS = dg.AssetKey(["cmms", "equipment_running_times"])
+Start = Callable[..., dg.ExecuteInProcessResult]
+
+
+@pytest.fixture
+def start(defs: dg.Definitions, instance: dg.DagsterInstance) -> Start:
+    ops = {"sync_now": "sync_on_demand", "backfill_running_times": "backfill_days", "retry_failed": "retry_what_failed"}
+
+    def started(job: str, **config: Any) -> dg.ExecuteInProcessResult:  # noqa: ANN401 - any field of the launchpad
+        run_config = {"ops": {ops[job]: {"config": config}}} if job in ops else {}
+        return run(defs, instance, job, run_config=run_config)
+
+    return started
+
+
+def count(database: Database, table: sa.Table, *conditions: sa.ColumnElement[bool]) -> int:
+    with database.engine.connect() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(table).where(*conditions)) or 0
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    return str(failure.user_failure_data.description)  # type: ignore[union-attr]
+
+
+def output(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    assert result.success
+    metadata = next(event.step_output_data.metadata for event in result.all_events if event.is_successful_output)
+    return {name: getattr(value, "records", None) or value.value for name, value in metadata.items()}
+
+
+def test_plants_machines_and_days_are_synced_now_and_a_range_is_backfilled(
+    start: Start, instance: dg.DagsterInstance, database: Database
+) -> None:
+    assert start("sync_plants").success
+    named = {"plants": ["B6JF"], "first_day": "2013-01-01"}
+    wrong = start("sync_now", **{**named, "plants": ["B6JX"]})
+    assert "B6JF" in failure_of(wrong)  # did you mean
+    assert start("sync_now", **named).success
+    machines = count(database, equipment)
+    assert machines > 0
+    day = equipment_running_times.c.date == sa.cast("2013-01-01", sa.Date)
+    readings = count(database, equipment_running_times, day)
+    assert readings > 0
+    assert instance.get_materialized_partitions(HOURS) == {"2013-01-01"}
+    assert count(database, equipment_running_times) == readings
+    days = {"plants": ["B6JF"], "first_day": "2013-01-01", "last_day": "2013-01-03"}
+    told = output(start("backfill_running_times", **days, dry_run=True))
+    assert (told["days"], told["days_without_reading"]) == (3, ["2013-01-02", "2013-01-03"])
+    assert "more than most_days" in failure_of(start("backfill_running_times", **days, most_days=2))
+    assert start("backfill_running_times", **days).success
+    assert instance.get_materialized_partitions(HOURS) == {"2013-01-01", "2013-01-02", "2013-01-03"}
+    assert count(database, equipment_running_times, day) == readings
+    assert "is not within" in failure_of(start("backfill_running_times", first_day="2013-01-01", last_day="2999-01-01"))
+    assert "is no day" in failure_of(start("sync_now", first_day="yesterday"))
+    assert "There is no sync masters" in failure_of(start("sync_now", what=["masters"]))
+
+
+def test_what_failed_is_shown_then_done_again_with_its_missing_slices_alone(
+    start: Start, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert start("sync_plants").success
+    monkeypatch.setenv("CMMS_API_PLANTS_PER_CALL", "1")
+    days = {"first_day": "2013-01-01", "last_day": "2013-01-02", "what": ["running_times"], "plants": ["B6JF", "B6LG"]}
+    with monkeypatch.context() as away:
+        away.setenv("CMMS_API_TOKEN", "not-the-one")
+        assert not start("sync_now", **days).success
+    told = output(start("retry_failed"))
+    assert (told["is_dry_run"], told["syncs"], told["events"]) == (True, 1, 0)
+    (row,) = [record.data for record in told["failed_syncs"]]
+    assert row["sync_type"] == "running_times"
+    assert "401" in row["error"]
+    assert count(database, sync_slices, sync_slices.c.sync_type == "running_times") == 0
+    again = output(start("retry_failed", dry_run=False))
+    assert (again["syncs"], again["failed_syncs_left"]) == (1, 0)
+    assert count(database, equipment_running_times) + count(database, sync_slices) > 0
+    with database.engine.connect() as connection:
+        newest = sa.select(api_sync_logs.c.status, api_sync_logs.c.scope).order_by(api_sync_logs.c.id.desc()).limit(1)
+        status, scope = connection.execute(newest).one()
+    assert status in ("success", "partial")
+    assert scope["plants"] == ["B6JF", "B6LG"]
+    assert output(start("retry_failed"))["syncs"] == 0  # made good
