@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from cmms_pipelines.domain.classification import GroupRule
 from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.domain.field_names import FieldNames
+from cmms_pipelines.domain.kpi_limits import KpiLimits
 from cmms_pipelines.domain.schedule_times import ScheduleTime, known_schedules, known_time_zone
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -122,6 +123,9 @@ class Settings(BaseSettings):
     )
     inbox_oldest_due_s: Annotated[float, Field(gt=0)] = Field(
         default=60.0, description="seconds that an event may wait before the check `oldest_pending_under_limit` fails"
+    )
+    kpi_limits: KpiLimits = Field(
+        default=KpiLimits(), description="what the checks of the daily key figures hold them against, by figure"
     )
 
     webhook_host: str = "127.0.0.1"

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from cmms_pipelines.domain.errors import PermanentError, TransientError
 from cmms_pipelines.domain.signatures import SchemeName, key_of, sign
 from cmms_pipelines.domain.webhook_source import WebhookSource
-from cmms_pipelines.operate import demo_conflicts, figures, stack
+from cmms_pipelines.operate import demo_conflicts, demo_rules, figures, stack
 from cmms_pipelines.operate.dagster_api import ENDED, DagsterApi, RunStatus
 from cmms_pipelines.operate.demo_events import SYSTEM, DemoEvent, events_of
 from cmms_pipelines.operate.summary import ConflictFigures, EventFigures, Summary, SyncFigures
@@ -68,6 +68,7 @@ class Demo:
             event_figures = self._send_and_wait(engine, events, secret)
             contradictions, conflicts = self._contradict(engine, today, secret)
             self._wait_for_reporting(dagster)
+            demo_rules.set_rules(engine)
             self._dagster_run(dagster, "build_marts", {})
             problems = self._problems_of_runs(dagster, {*event_figures.runs, *contradictions.runs})
         self._seconds["total"] = round(time.monotonic() - self.started_s, 1)
@@ -81,6 +82,7 @@ class Demo:
             conflicts=conflicts,
             tables=figures.table_rows(engine),
             marts=figures.mart_rows(engine),
+            maintenance={"machines with a rule": demo_rules.machines_with_a_rule(engine), **demo_rules.due_by_status(engine)},
             seconds=self._seconds,
             addresses=self._addresses(),
             other_problems=(*missing, *problems),

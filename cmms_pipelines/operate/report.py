@@ -15,6 +15,7 @@ def print_summary(summary: Summary, out: Console) -> None:
     out.print(_events(summary.events))
     out.print(_conflicts(summary.conflicts))
     out.print(_pairs("Rows", {**summary.tables, **{f"analytics.{name}": rows for name, rows in summary.marts.items()}}))
+    out.print(_pairs("Maintenance", summary.maintenance))
     out.print(_pairs("Seconds", summary.seconds))
     out.print(_pairs("Where", summary.addresses))
     if summary.is_right:

@@ -122,7 +122,7 @@ class ConflictFigures:
 
 @dataclass(frozen=True)
 class Summary:
-    """All figures of a demo."""
+    """All figures of a demo; `maintenance`: how many machines have a rule, then how many of them are told with each status."""
 
     days: Mapping[str, str]
     syncs: tuple[SyncFigures, ...]
@@ -133,6 +133,7 @@ class Summary:
     marts: Mapping[str, int]
     seconds: Mapping[str, float]
     addresses: Mapping[str, str]
+    maintenance: Mapping[str, int] = field(default_factory=dict)
     other_problems: tuple[str, ...] = field(default=())
 
     @property
@@ -143,6 +144,9 @@ class Summary:
         if self.marts.get("equipment_status") != self.tables.get("equipment"):
             rows = self.marts.get("equipment_status"), self.tables.get("equipment")
             found.append(f"marts: equipment_status has {rows[0]} rows, cmms.equipment {rows[1]}")
+        wanted, *told = self.maintenance.values() or (0,)
+        if wanted != sum(told):
+            found.append(f"marts: maintenance_due has {sum(told)} rows, but {wanted} active machines have a rule")
         found += [f"marts: {name} is empty" for name, rows in self.marts.items() if rows == 0]
         return [*found, *self.other_problems]
 

@@ -64,6 +64,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "keep_runs_days": "keep_runs_days",
             "keep_deliveries_days": "keep_deliveries_days",
             "inbox_oldest_due_s": "inbox_oldest_due_s",
+            "kpi_limits": "kpi_limits",
         },
     }
 )

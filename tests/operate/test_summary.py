@@ -106,3 +106,9 @@ def test_the_events_are_canonical_and_those_of_an_order_stay_in_their_order() ->
     assert all(found == sorted(found) for found in times.values())
     assert kinds["work_order_created"] == kinds["work_order_updated"] == 100
     assert kinds["work_order_closed"] == 60
+
+
+def test_machines_with_a_rule_that_nothing_is_told_of_are_named() -> None:
+    assert replace(RIGHT, maintenance={"machines with a rule": 5, "due": 2, "ok": 3}).problems == []
+    wrong = replace(RIGHT, maintenance={"machines with a rule": 5, "due": 2}).problems
+    assert wrong == ["marts: maintenance_due has 2 rows, but 5 active machines have a rule"]

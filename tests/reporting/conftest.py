@@ -21,8 +21,10 @@ from tests.reporting.known_rows import AS_OF, KnownRows, make_rows, store
 
 MARTS = (
     "equipment_status", "sync_performance", "event_analytics", "conflict_resolution", "utilisation", "plant_utilisation",
-    "gap_analysis", "data_freshness", "running_time_trends", "error_analysis", "api_response_times",
+    "gap_analysis", "data_freshness", "running_time_trends", "error_analysis", "api_response_times", "maintenance_due",
+    "equipment_counts", "reliability", "daily_kpis",
 )  # fmt: skip
+LISTS = ("needs_maintenance", "sync_errors")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def built(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         definitions = build(Settings(home=home), database_url=url, as_of=AS_OF)
         with dg.DagsterInstance.ephemeral() as instance:
             result = definitions.resolve_job_def("build_marts").execute_in_process(instance=instance, raise_on_error=False)
-        marts = {name: read(engine, f"TABLE analytics.{name}") for name in MARTS}
+        marts = {name: read(engine, f"TABLE analytics.{name}") for name in MARTS + LISTS}
         yield Built(rows, home, Database(url, engine), definitions, result, marts)
         engine.dispose()
 

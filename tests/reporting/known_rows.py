@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cmms_pipelines.storage import tables
+from tests.reporting import border_rows
 
 AS_OF = datetime(2026, 3, 10, 5, 0, tzinfo=UTC)
 TODAY = {
@@ -28,7 +29,11 @@ class KnownRows:
     equipment_groups: list[Row]
     equipment: list[Row]
     equipment_running_times: list[Row]
+    counter_events: list[Row]
+    maintenance_rules: list[Row]
     work_orders: list[Row]
+    maintenance_schedule: list[Row]
+    failures: list[Row]
     api_sync_logs: list[Row]
     sync_rejections: list[Row]
     api_calls: list[Row]
@@ -59,13 +64,24 @@ def make_rows() -> KnownRows:
         }
         for number in range(1, 41)
     ]
-    logs = [_log(dice, number) for number in range(1, 16)]
+    more = random.Random(20260311)  # noqa: S311 - a seed, not a secret
+    logs = [_log(dice, number) for number in range(1, 16)] + _failed_logs()
     return KnownRows(
         plants=plants,
         equipment_groups=groups,
-        equipment=equipment,
-        equipment_running_times=[reading for machine in equipment[:35] for reading in _readings(dice, machine)],
-        work_orders=[_work_order(dice, number) for number in range(1, 61)],
+        equipment=equipment + border_rows.machines(AS_OF - timedelta(days=90)),
+        equipment_running_times=[
+            *(reading for machine in equipment[:35] for reading in _readings(dice, machine)),
+            *border_rows.readings(),
+        ],
+        counter_events=border_rows.counter_events(),
+        maintenance_rules=_rules() + border_rows.rules(),
+        work_orders=[_work_order(dice, more, number) for number in range(1, 161)] + border_rows.work_orders(),
+        maintenance_schedule=[_planned(more, number) for number in range(1, 41)],
+        failures=[
+            *(_failure(more, number) for number in range(1, 61)),
+            _failure(more, 61) | {"equipment_id": border_rows.FIRST_ID},
+        ],
         api_sync_logs=logs,
         sync_rejections=[_rejection(dice, number) for number in range(1, 61)],
         api_calls=[call for log in logs[:12] for call in _calls(dice, log)] + [_call(dice, None)],
@@ -110,14 +126,65 @@ def _readings(dice: random.Random, machine: Row) -> list[Row]:
     return readings
 
 
-def _work_order(dice: random.Random, number: int) -> Row:
+def _rules() -> list[Row]:
+    """Return rules of both groups and of single machines: over those of their group, of another kind of work, inactive."""
+    plain: Row = {
+        "equipment_group_id": None, "equipment_id": None, "interval_hours": None, "interval_days": None, "tolerance_hours": 0,
+        "tolerance_days": 0, "scheduling": "floating", "work_type": None, "title_contains": None, "baseline_hours": None,
+        "baseline_on": None, "is_active": True,
+    }  # fmt: skip
+    return [
+        plain | {"name": "oil", "equipment_group_id": 1, "interval_hours": 200, "tolerance_hours": 20, "work_type": "PREVENTIVE"},
+        plain | {"name": "oil", "equipment_id": 1, "interval_hours": 100},
+        plain | {"name": "oil", "equipment_id": 2, "interval_hours": 1, "is_active": False},
+        plain | {"name": "belt", "equipment_group_id": 2, "interval_hours": 150, "interval_days": 30, "title_contains": "BELT"},
+        plain | {"name": "grid", "equipment_group_id": 1, "interval_hours": 90, "tolerance_hours": 15, "scheduling": "fixed"},
+        plain | {"name": "days", "equipment_group_id": 2, "interval_days": 20, "tolerance_days": 5, "scheduling": "fixed"},
+        plain | {"name": "off", "equipment_group_id": 2, "interval_days": 20, "is_active": False},
+    ]
+
+
+def _planned(more: random.Random, number: int) -> Row:
+    status = more.choice(["completed", "completed", "scheduled", "cancelled"])
+    return {
+        "cmms_system_id": "cmms-1",
+        "schedule_key": f"plan-{number}",
+        "item_number": more.choice([None, f"item-{number}"]),
+        "task": more.choice(["Change the belt", "Look at it", None]),
+        "status": status,
+        "equipment_id": more.choice([None, *range(1, 41)]),
+        "completed_at": AS_OF - timedelta(minutes=more.randint(-3000, 70_000)) if status == "completed" else None,
+    }
+
+
+def _failure(more: random.Random, number: int) -> Row:
+    failed = AS_OF - timedelta(minutes=more.choice([more.randint(1, 70_000), more.randint(1, 800_000)]))
+    is_repaired = more.random() < 0.7
+    return {
+        "cmms_system_id": "cmms-1",
+        "failure_key": f"failure-{number}",
+        "status": "repaired" if is_repaired else "open",
+        "equipment_id": more.choice([None, *range(1, 25)]),
+        "failed_at": failed if more.random() < 0.8 else None,
+        "detected_at": failed + timedelta(minutes=90) if more.random() < 0.8 else None,
+        "repaired_at": failed + timedelta(minutes=more.randint(60, 9000)) if is_repaired else None,
+    }
+
+
+def _work_order(dice: random.Random, more: random.Random, number: int) -> Row:
     statuses = ["requested", "open", "scheduled", "in_progress", "on_hold", "completed", "closed", "cancelled"]
     machine = dice.choice([None, *range(1, 41)])
+    status = dice.choice(statuses)
+    done = AS_OF - timedelta(minutes=more.randint(-3000, 60_000)) if status in {"completed", "closed"} else None
     return {
         "cmms_system_id": "cmms-1",
         "work_order_number": f"WO-{number}",
-        "status": dice.choice(statuses),
+        "status": status,
         "equipment_id": machine,
+        "title": more.choice(["Replace belt", "Oil analysis", None]),
+        "work_type": more.choice(["preventive", "corrective", None]),
+        "completed_at": done if more.random() < 0.8 else None,
+        "closed_at": done if status == "closed" else None,
     }
 
 
@@ -128,9 +195,10 @@ def _log(dice: random.Random, number: int) -> Row:
     started = AS_OF - timedelta(days=dice.randint(0, 10), minutes=dice.randint(5, 1439))
     return {
         "id": number,
-        "sync_type": dice.choice(tables.SYNC_TYPES),
+        "sync_type": dice.choice(tables.SYNC_TYPES[:3]),
         "status": status,
-        "scope": {"plants": ["UTC"]},
+        "scope": dice.choice([{"plants": "all"}, {"plants": ["UTC", "LAX"]}, {"plants": ["HNL"], "equipment": ["EQ-001"]}]),
+        "stage_seconds": dice.choice([{}, {"fetch": 1.5, "copy": 0.25, "merge": 0.5, "quarantine": 0.125, "total": 3.0}]),
         "records_processed": success + failed,
         "records_success": success,
         "records_failed": failed,
@@ -143,6 +211,27 @@ def _log(dice: random.Random, number: int) -> Row:
         "created_at": started,
         "dagster_run_id": f"run-{number}",
     }
+
+
+def _failed_logs() -> list[Row]:
+    """Return the newest syncs: one of two plants that failed, and one of a single machine, which says nothing of its plant."""
+    plain = _log(random.Random(1), 5) | {"status": "failed", "stage_seconds": {}}  # noqa: S311 - a seed, not a secret
+    scopes = {
+        16: ("equipment", {"plants": ["LAX", "AKL"]}, 2),
+        17: ("running_times", {"plants": ["HNL"], "equipment": ["EQ-001"]}, 1),
+    }
+    return [
+        plain
+        | {
+            "id": number,
+            "sync_type": sync_type,
+            "scope": scope,
+            "sync_started_at": AS_OF - timedelta(minutes=minutes_ago),
+            "sync_completed_at": AS_OF - timedelta(seconds=30),
+            "dagster_run_id": f"run-{number}",
+        }
+        for number, (sync_type, scope, minutes_ago) in scopes.items()
+    ]
 
 
 def _rejection(dice: random.Random, number: int) -> Row:
@@ -196,6 +285,7 @@ def _hook(dice: random.Random, number: int) -> Row:
         "processing_status": status,
         "created_at": received,
         "processed_at": None if is_open else (replayed or received) + timedelta(milliseconds=dice.randint(20, 9000)),
+        "outcome": {"rule": dice.choice(["retries_exhausted", "invalid_payload"])} if status == "dead_letter" else None,
         "retry_count": 0,
         "retries_total": dice.choice([0, 0, 0, 1, 3]),
         "replays": 1 if replayed else 0,
@@ -228,7 +318,7 @@ def _refusal(dice: random.Random) -> Row:
         "action": dice.choice(["hook.refused", "hook.refused", "hook.refused", "event.replayed"]),
         "entity_key": dice.choice(["cmms-1", "cmms-2", None]),
         "after": {"count": dice.randint(1, 9)},
-        "reason": dice.choice(["wrong_signature", "unknown_source", "expired"]),
+        "reason": dice.choice(["wrong_signature", "unknown_source", "expired", "overloaded", "database_unavailable"]),
     }
 
 

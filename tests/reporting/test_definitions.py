@@ -25,9 +25,22 @@ STAGING = {
     "stg_cmms__delivery_counts": "delivery_counts",
     "stg_cmms__hook_refusals": "audit_log",
     "stg_cmms__sync_conflicts": "sync_conflicts",
+    "stg_cmms__maintenance_rules": "maintenance_rules",
+    "stg_cmms__maintenance_schedule": "maintenance_schedule",
+    "stg_cmms__failures": "failures",
 }
+LIFETIME = {"stg_cmms__lifetime_hours": {"equipment_lifetime_hours", "equipment_running_times"}}
 MARTS = {
-    "equipment_status": ["plants", "equipment", "equipment_groups", "running_times", "sync_rejections", "work_orders"],
+    "reliability": ["plants", "equipment", "running_times", "failures", "work_orders"],
+    "maintenance_due": [
+        "plants",
+        "equipment",
+        "running_times",
+        "lifetime_hours",
+        "maintenance_rules",
+        "maintenance_schedule",
+        "work_orders",
+    ],
     "sync_performance": ["api_sync_logs", "api_calls"],
     "conflict_resolution": ["sync_conflicts"],
     "running_time_trends": ["plants", "equipment", "running_times"],
@@ -38,7 +51,32 @@ MARTS = {
     "api_response_times": ["api_calls"],
     "event_analytics": ["maintenance_event_hooks", "delivery_counts", "hook_refusals"],
 }
-MARTS_OF_MARTS = {"plant_utilisation": "utilisation"}
+MARTS_OF_MARTS = {
+    "plant_utilisation": ["utilisation"],
+    "needs_maintenance": ["maintenance_due"],
+    "sync_errors": ["equipment_status"],
+    "equipment_counts": ["equipment_status"],
+    "equipment_status": [
+        "maintenance_due",
+        *(
+            f"stg_cmms__{name}"
+            for name in (
+                "plants", "equipment", "equipment_groups", "running_times", "sync_rejections", "work_orders", "api_sync_logs",
+            )
+        ),
+    ],
+    "daily_kpis": [
+        "data_freshness",
+        *(
+            f"stg_cmms__{name}"
+            for name in (
+                "api_sync_logs", "sync_rejections", "api_calls", "maintenance_event_hooks", "delivery_counts", "hook_refusals",
+                "sync_conflicts",
+            )
+        ),
+    ],
+}  # fmt: skip
+INCREMENTAL, LISTS = {"running_time_trends", "daily_kpis"}, {"needs_maintenance", "sync_errors"}
 A_WRONG_LOG = "INSERT INTO cmms.api_sync_logs (id, sync_type, records_processed) VALUES (999, 'equipment', 5)"
 
 
@@ -46,8 +84,9 @@ def test_asset_keys_are_schema_and_table_and_meet_those_of_the_python_assets(bui
     deps = {tuple(spec.key.path): {tuple(dep.asset_key.path) for dep in spec.deps} for spec in _specs(built)}
     staging = {("analytics", model): {("cmms", table)} for model, table in STAGING.items()}
     marts = {("analytics", mart): {("analytics", f"stg_cmms__{name}") for name in names} for mart, names in MARTS.items()}
-    marts |= {("analytics", mart): {("analytics", other)} for mart, other in MARTS_OF_MARTS.items()}
-    assert deps == staging | marts
+    marts |= {("analytics", mart): {("analytics", other) for other in others} for mart, others in MARTS_OF_MARTS.items()}
+    lifetime = {("analytics", model): {("cmms", table) for table in of} for model, of in LIFETIME.items()}
+    assert deps == staging | lifetime | marts
 
 
 def test_every_model_says_whose_it_is_and_what_kind(built: Built) -> None:
@@ -55,7 +94,8 @@ def test_every_model_says_whose_it_is_and_what_kind(built: Built) -> None:
         assert spec.group_name == "reporting"
         assert spec.owners == ["team:data-engineering"]
         name = spec.key.path[-1]
-        relation = "view" if name in STAGING else "incremental" if name == "running_time_trends" else "table"
+        is_view = name in {*STAGING, *LIFETIME, *LISTS}
+        relation = "view" if is_view else "incremental" if name in INCREMENTAL else "table"
         assert spec.kinds == {"dbt", "postgres", relation}
         assert spec.description
 
@@ -64,7 +104,23 @@ def test_a_build_succeeds_and_every_dbt_test_is_a_check_that_passed(built: Built
     assert built.result.success
     evaluations = built.result.get_asset_check_evaluations()
     assert len(evaluations) > 40
-    assert all(evaluation.passed for evaluation in evaluations)
+    assert [one.check_name for one in evaluations if not one.passed and not one.check_name.endswith("_limit")] == []
+
+
+def test_checks_that_would_let_wrong_data_flow_on_are_errors_and_block_limits_only_warn(built: Built) -> None:
+    blocking = {spec.name: spec.blocking for spec in _checks(built)}
+    assert {name for name, blocks in blocking.items() if not blocks} == {name for name in blocking if name.endswith("_limit")}
+    assert blocking["lifetime_hours_never_fall"]
+
+
+def test_what_the_lists_are_called_is_in_keys_and_tags_where_the_ui_looks_for_words(built: Built) -> None:
+    specs = {spec.key.path[-1]: spec for spec in _specs(built)}
+    for words in ("needs maintenance", "sync errors", "data freshness"):
+        assert words.replace(" ", "_") in specs
+        tag = words.replace(" ", "-")
+        tagged = {name for name, spec in specs.items() if tag in spec.tags}
+        assert len(tagged) >= 2
+        assert words.replace(" ", "_") in tagged
 
 
 def test_materializations_carry_row_counts_columns_and_their_lineage_and_definitions_describe_them(built: Built) -> None:
@@ -72,7 +128,7 @@ def test_materializations_carry_row_counts_columns_and_their_lineage_and_definit
         event.materialization.asset_key.path[-1]: event.materialization.metadata
         for event in built.result.get_asset_materialization_events()
     }
-    assert set(found) == {*STAGING, *MARTS, *MARTS_OF_MARTS}
+    assert set(found) == {*STAGING, *LIFETIME, *MARTS, *MARTS_OF_MARTS}
     assert found["equipment_status"]["dagster/row_count"].value == len(built.rows.equipment)
     assert found["sync_performance"]["dagster/row_count"].value == len(built.rows.api_sync_logs)
     for spec in _specs(built):

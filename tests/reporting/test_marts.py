@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.reporting.conftest import MARTS, Built, read
+from tests.reporting.conftest import LISTS, MARTS, Built, read
 from tests.reporting.known_rows import AS_OF, TODAY, Row
 
 
@@ -31,7 +31,8 @@ def test_equipment_status_agrees_with_the_readings(built: Built) -> None:
         row = _status_of(built, machine)
         assert row["last_reading_on"] == (last and last["date"])
         assert row["last_running_hours"] == (last and last["running_hours"])
-        assert row["last_cumulative_hours"] == max((row["cumulative_hours"] for row in counters), default=None)
+        newest = max(counters, key=lambda row: row["date"], default=None)
+        assert row["last_cumulative_hours"] == (newest and newest["cumulative_hours"])
         assert row["days_since_last_reading"] == (last and (today - last["date"]).days)
         assert row["running_hours_last_7_days"] == sum((row["running_hours"] or Decimal(0)) for row in window[7])
         assert row["running_hours_last_30_days"] == sum((row["running_hours"] or Decimal(0)) for row in window[30])
@@ -63,7 +64,35 @@ def test_equipment_status_counts_what_waits_for_the_machine(built: Built) -> Non
         row = _status_of(built, machine)
         assert row["open_work_orders"] == orders[machine["id"]]
         assert row["open_rejections"] == rejections[machine["equipment_number"]]
-        assert row["has_sync_errors"] == (machine["equipment_number"] in grave)
+        failed = sorted(_failed_syncs(built, machine))
+        assert row["failed_syncs"] == (", ".join(failed) or None)
+        assert row["has_open_rejections"] == (rejections[machine["equipment_number"]] > 0)
+        assert row["has_sync_errors"] == (machine["equipment_number"] in grave or bool(failed))
+    assert {row["failed_syncs"] for row in built.marts["equipment_status"]} >= {None, "equipment"}
+
+
+def test_the_lists_and_their_counters_agree_with_the_status_of_the_machines(built: Built) -> None:
+    status, due = built.marts["equipment_status"], built.marts["maintenance_due"]
+    worst = {one["equipment_id"]: one["status"] for one in sorted(due, key=lambda one: -one["priority"])}
+    for row in status:
+        assert row["maintenance_status"] == worst.get(row["equipment_id"], "no rule")
+        assert row["needs_maintenance"] == (row["maintenance_status"] in {"due", "overdue"})
+    listed = {(row["equipment_number"], row["rule_name"]) for row in built.marts["needs_maintenance"]}
+    assert listed == {(row["equipment_number"], row["rule_name"]) for row in due if row["status"] in {"due", "overdue"}}
+    wrong = {row["equipment_number"] for row in built.marts["sync_errors"]}
+    assert wrong == {row["equipment_number"] for row in status if row["has_sync_errors"]}
+    flags = {"needs_maintenance": "needs_maintenance", "recently_added": "is_recently_added", "sync_errors": "has_sync_errors"}
+    states = ("overdue", "due", "due_soon", "unknown")
+    counts = {row["plant_code"]: row for row in built.marts["equipment_counts"]}
+    assert counts.keys() == {"(all)"} | {row["plant_code"] for row in status}
+    for plant, row in counts.items():
+        mine = [one for one in status if plant in {"(all)", one["plant_code"]}]
+        active = sum(one["is_active"] for one in mine)
+        assert (row["machines"], row["active"], row["inactive"]) == (len(mine), active, len(mine) - active)
+        assert {name: row[name] for name in flags} == {name: sum(one[flag] for one in mine) for name, flag in flags.items()}
+        for state in states:
+            assert row[f"maintenance_{state}"] == sum(one["maintenance_status"] == state for one in mine)
+        assert row["active_without_rule"] == sum(one["is_active"] and one["maintenance_status"] == "no rule" for one in mine)
 
 
 def test_sync_performance_agrees_with_the_sync_logs(built: Built) -> None:
@@ -118,8 +147,9 @@ def test_models_land_in_analytics_as_views_and_tables(built: Built) -> None:
     )
     kinds = {row["table_name"]: row["table_type"] for row in relations}
     assert {name for name, kind in kinds.items() if kind == "BASE TABLE"} == set(MARTS)
-    assert {name for name, kind in kinds.items() if kind == "VIEW"} == {name for name in kinds if name.startswith("stg_cmms__")}
-    assert len(kinds) == len(MARTS) + 12
+    views = {name for name in kinds if name.startswith("stg_cmms__")} | set(LISTS)
+    assert {name for name, kind in kinds.items() if kind == "VIEW"} == views
+    assert len(kinds) == len(MARTS) + len(LISTS) + 16
 
 
 def test_event_analytics_agree_with_the_events_and_the_deliveries(built: Built) -> None:
@@ -184,3 +214,22 @@ def test_conflict_resolution_agrees_with_the_conflicts(built: Built) -> None:
 
 def _status_of(built: Built, machine: Row) -> dict[str, Any]:
     return next(row for row in built.marts["equipment_status"] if row["equipment_id"] == machine["id"])
+
+
+def _failed_syncs(built: Built, machine: Row) -> set[str]:
+    """The kinds of syncs whose newest one that ended, asked for the machine's plant as a whole, failed."""
+    [code] = [plant["plant_code"] for plant in built.rows.plants if plant["id"] == machine["plant_id"]]
+    found = set()
+    for kind in ("equipment", "running_times") if machine["is_active"] else ():
+        ended = [
+            log
+            for log in built.rows.api_sync_logs
+            if log["sync_type"] == kind
+            and log["status"] not in {"running", "cancelled"}
+            and "equipment" not in log["scope"]
+            and (log["scope"]["plants"] == "all" or code in log["scope"]["plants"])
+        ]
+        newest = max(ended, key=lambda log: log["sync_started_at"], default=None)
+        if newest and newest["status"] == "failed":
+            found.add(kind)
+    return found

@@ -1,6 +1,7 @@
 """The dbt project on disk: its manifest, its connection, and its agreement with the tables."""
 
 import json
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,8 +12,15 @@ from sqlalchemy.dialects import postgresql
 
 from cmms_pipelines.defs.reporting.project import PASSWORD_VARIABLE, PROJECT_DIR, connection_environment, prepare_manifest
 from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.kpi_limits import KpiLimits
 from cmms_pipelines.storage import tables
-from tests.reporting.conftest import Built
+from tests.reporting.conftest import Built, read
+
+VIEWS = {"equipment_lifetime_hours"}
+COLUMNS = """
+    SELECT attname AS name, format_type(atttypid, atttypmod) AS type FROM pg_attribute
+    WHERE attrelid = to_regclass('cmms.{}') AND attnum > 0 AND NOT attisdropped
+"""
 
 
 @pytest.fixture(scope="session")
@@ -81,10 +89,27 @@ def test_what_is_no_url_is_refused_without_showing_it() -> None:
 
 
 def test_sources_have_the_columns_and_types_of_the_tables(manifest: dict[str, Any]) -> None:
-    for source in manifest["sources"].values():
+    of_tables = [source for source in manifest["sources"].values() if source["name"] not in VIEWS]
+    for source in of_tables:
         table = tables.metadata.tables[f"cmms.{source['name']}"]
         described = {name: column["data_type"] for name, column in source["columns"].items()}
         assert described == {column.name: column.type.compile(dialect=postgresql.dialect()).lower() for column in table.columns}
+
+
+def test_sources_that_are_views_have_the_columns_and_types_that_the_database_gives_them(
+    manifest: dict[str, Any], built: Built
+) -> None:
+    found = {source["name"]: source["columns"] for source in manifest["sources"].values() if source["name"] in VIEWS}
+    assert found.keys() == VIEWS
+    for name, columns in found.items():
+        described = {column: spec["data_type"].replace(", ", ",") for column, spec in columns.items()}
+        assert described == {row["name"]: row["type"] for row in read(built.database.engine, COLUMNS.format(name))}
+
+
+def test_the_limits_that_the_project_begins_with_are_those_of_the_settings() -> None:
+    [block] = re.findall(r"^  kpi_limits:\n((?:    \w+: .+\n)+)", (PROJECT_DIR / "dbt_project.yml").read_text(), re.MULTILINE)
+    named = (line.split(":") for line in block.splitlines())
+    assert {name.strip(): float(limit) for name, limit in named} == KpiLimits().model_dump()
 
 
 def test_every_column_of_sources_and_models_is_described(manifest: dict[str, Any]) -> None:
@@ -111,8 +136,15 @@ def test_accepted_values_are_those_that_the_database_accepts(manifest: dict[str,
         ("stg_cmms__maintenance_event_hooks", "processing_status"): tables.HOOK_STATUSES,
         ("stg_cmms__sync_conflicts", "status"): ("open", "resolved", "converged", "undone"),
         ("stg_cmms__delivery_counts", "outcome"): ("accepted", "duplicate", "quarantined"),
+        ("stg_cmms__maintenance_rules", "scheduling"): ("floating", "fixed"),
+        ("stg_cmms__maintenance_schedule", "status"): _constraint_values("maintenance_schedule"),
+        ("stg_cmms__failures", "status"): _constraint_values("failures"),
     }
-    words_of_marts = {("data_freshness", "freshness"), ("running_time_trends", "period"), ("error_analysis", "category")}
+    words_of_marts = {
+        ("data_freshness", "freshness"), ("running_time_trends", "period"), ("error_analysis", "category"),
+        ("maintenance_due", "status"), ("maintenance_due", "baseline"), ("maintenance_due", "rule_is_for"),
+        ("reliability", "level"),
+    }  # fmt: skip
     tests = [node for node in manifest["nodes"].values() if (node.get("test_metadata") or {}).get("name") == "accepted_values"]
     found = {
         (test["attached_node"].split(".")[-1], test["column_name"]): tuple(test["test_metadata"]["kwargs"]["values"])

@@ -34,6 +34,7 @@ def build(settings: Settings, *, database_url: str | None = None, as_of: datetim
             "dbt": Dbt(
                 work_dir=str(work_dir),
                 time_zone=settings.time_zone,
+                kpi_limits=settings.kpi_limits.model_dump(),
                 as_of=as_of.isoformat() if as_of else None,
                 database_url=database_url,
             ),

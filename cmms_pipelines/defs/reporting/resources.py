@@ -17,6 +17,7 @@ import orjson
 from dagster_dbt import DbtCliResource
 from packaging.version import Version
 
+from cmms_pipelines.defs.reporting.kpi_metadata import with_kpis
 from cmms_pipelines.defs.reporting.mart_metadata import with_figures
 from cmms_pipelines.defs.reporting.project import EXECUTABLE, PROJECT_DIR, connection_environment, parse_cache
 from cmms_pipelines.settings import read_settings
@@ -37,6 +38,8 @@ class Dbt(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Turns the start of a sync into a day."""
     as_of: str | None = None
     """The moment the marts are built for, ISO 8601 with an offset; by default the present."""
+    kpi_limits: dict[str, float]
+    """What the checks on `daily_kpis` hold its figures against (`domain.kpi_limits`)."""
     database_url: str | None = None
     """A libpq URL; by default the environment's, or the embedded server's."""
 
@@ -52,8 +55,9 @@ class Dbt(dg.ConfigurableResource):  # type: ignore[type-arg]
         target = runs / context.run.run_id
         parsed = parse_cache(PROJECT_DIR, Path(self.work_dir) / "target")
         _bring(parsed, target / PARTIAL_PARSE)
-        variables: dict[str, object] = {"time_zone": self.time_zone, "as_of": self.as_of}
-        with _environment(connection_environment(self._address())):
+        variables = {"time_zone": self.time_zone, "as_of": self.as_of, "kpi_limits": self.kpi_limits}
+        address = self._address()
+        with _environment(connection_environment(address)):
             invocation = _DbtCli(
                 project_dir=str(PROJECT_DIR),
                 profiles_dir=str(PROJECT_DIR),
@@ -64,7 +68,8 @@ class Dbt(dg.ConfigurableResource):  # type: ignore[type-arg]
                 context=context,
                 target_path=target,
             )
-        yield from with_figures(invocation.stream().fetch_column_metadata(), self.engine(), context.log)
+        events = with_figures(invocation.stream().fetch_column_metadata(), self.engine(), context.log)
+        yield from with_kpis(events, address)
         _bring(target / PARTIAL_PARSE, parsed)
 
     def engine(self) -> "sa.Engine":

@@ -79,6 +79,50 @@ open_rejections as (
 
 ),
 
+syncs_of_plants as (
+
+    -- the newest sync of each kind that ended and was asked for the plant as a whole
+    select distinct on (plants.plant_id, sync_logs.sync_type)
+        plants.plant_id,
+        sync_logs.sync_type,
+        sync_logs.status
+    from plants
+    inner join {{ ref('stg_cmms__api_sync_logs') }} as sync_logs
+        on
+            sync_logs.scope -> 'plants' is null
+            or jsonb_typeof(sync_logs.scope -> 'plants') = 'string'
+            or sync_logs.scope -> 'plants' @> to_jsonb(plants.plant_code)
+    where
+        sync_logs.sync_type in ('equipment', 'running_times')
+        and sync_logs.status in ('success', 'partial', 'failed')
+        and coalesce(jsonb_typeof(sync_logs.scope -> 'equipment'), 'string') <> 'array'
+    order by plants.plant_id, sync_logs.sync_type, sync_logs.sync_started_at desc, sync_logs.sync_log_id desc
+
+),
+
+failed_syncs as (
+
+    select
+        plant_id,
+        string_agg(sync_type, ', ' order by sync_type) as failed_syncs
+    from syncs_of_plants
+    where status = 'failed'
+    group by plant_id
+
+),
+
+maintenance as (
+
+    -- the worst of its rules
+    select distinct on (equipment_id)
+        equipment_id,
+        status,
+        needs_maintenance
+    from {{ ref('maintenance_due') }}
+    order by equipment_id, priority
+
+),
+
 final as (
 
     select
@@ -97,6 +141,8 @@ final as (
         equipment.point,
         plants.plant_name,
         equipment_groups.equipment_group_name,
+        coalesce(maintenance.status, 'no rule') as maintenance_status,
+        failed_syncs.failed_syncs,
 
         ---------- numerics
         last_reading.running_hours as last_running_hours,
@@ -111,7 +157,9 @@ final as (
         ---------- booleans
         equipment.is_active,
         equipment.created_at > {{ as_of() }} - interval '7 days' as is_recently_added,
-        coalesce(open_rejections.has_sync_errors, false) as has_sync_errors,
+        coalesce(maintenance.needs_maintenance, false) as needs_maintenance,
+        coalesce(open_rejections.open_rejections, 0) > 0 as has_open_rejections,
+        coalesce(open_rejections.has_sync_errors, false) or failed_syncs.failed_syncs is not null as has_sync_errors,
 
         ---------- dates
         last_reading.date as last_reading_on,
@@ -127,6 +175,8 @@ final as (
     left join recent_hours on equipment.equipment_id = recent_hours.equipment_id
     left join open_work_orders on equipment.equipment_id = open_work_orders.equipment_id
     left join open_rejections on equipment.equipment_number = open_rejections.equipment_number
+    left join failed_syncs on equipment.plant_id = failed_syncs.plant_id and equipment.is_active
+    left join maintenance on equipment.equipment_id = maintenance.equipment_id
     left join lateral (
         select running_times.date, running_times.running_hours
         from {{ ref('stg_cmms__running_times') }} as running_times
