@@ -22,6 +22,7 @@ from cmms_pipelines.commands import (
     maintenance,
     rejections,
     services,
+    source_token,
     sync,
     tokens,
 )
@@ -67,6 +68,7 @@ app.add_typer(hook.app, name="hook")
 app.add_typer(rejections.app, name="rejections")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(config.app, name="config")
+config.app.command(name="api-token")(source_token.api_token)
 config.app.add_typer(conflict_policies.app, name="conflicts")
 app.add_typer(conflicts.app, name="conflicts")
 app.add_typer(maintenance.app, name="maintenance")

@@ -27,7 +27,6 @@ KINDS = "api, schedules, mapping, thresholds, alerts, webhook or conflicts"
 app = typer.Typer(
     help="Everything that is configured: checked, versioned, and taken back where it was wrong.", no_args_is_help=True
 )
-_System = Annotated[str, typer.Argument(help="The source.")]
 _Kind = Annotated[str, typer.Argument(metavar="KIND", help=f"{KINDS}; or the name of a source of events.")]
 _OfSystem = Annotated[
     str | None,
@@ -222,38 +221,6 @@ def rollback(
         )
     else:
         tell(f"{place} is at version {stored.version}, with the content of version {to}")
-
-
-@app.command(name="api-token")
-def api_token(
-    system: _System,
-    file: Annotated[
-        Path | None,
-        typer.Option("--file", exists=True, dir_okay=False, help="Read the token from this file; by default it is asked for."),
-    ] = None,
-    *,
-    remove: Annotated[bool, typer.Option("--remove", help="Forget the token.")] = False,
-) -> None:
-    """Set the token with which a source's own API is asked; it is encrypted at rest and never shown."""
-    from pydantic import SecretStr  # noqa: PLC0415
-
-    from cmms_pipelines.storage.configuration_changes import find_source  # noqa: PLC0415 - loads SQLAlchemy
-    from cmms_pipelines.storage.secrets import secret_box  # noqa: PLC0415
-    from cmms_pipelines.storage.source_tokens import remove_api_token, set_api_token  # noqa: PLC0415
-
-    engine = _engine()
-    with engine.connect() as connection:
-        find_source(connection, system)
-    if remove:
-        with engine.begin() as connection:
-            found = remove_api_token(connection, system, actor="command line")
-        return tell(f"the API token of {system} is forgotten" if found else f"{system} has no API token")
-    given = file.read_text(encoding="utf-8").strip() if file else typer.prompt("Token", hide_input=True)
-    if not given:
-        raise PermanentError("The token is empty.")
-    with engine.begin() as connection:
-        set_api_token(connection, secret_box(read_settings()), system, SecretStr(given), actor="command line")
-    return tell(f"the API token of {system} is set")
 
 
 def _show_source(connection: "sa.Connection", system: str) -> None:

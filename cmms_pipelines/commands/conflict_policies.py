@@ -23,7 +23,7 @@ _File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A poli
 
 
 @app.command()
-def show(system: _System) -> None:
+def show(system: _System, *, as_json: AsJson = False) -> None:  # noqa: ARG001 - it is JSON in any case
     """Print the policy of a system as JSON, all defaults included; version 0 is the default policy."""
     from cmms_pipelines.storage.conflict_policies import find_policy  # noqa: PLC0415 - loads SQLAlchemy
 
@@ -32,7 +32,7 @@ def show(system: _System) -> None:
 
 
 @app.command()
-def validate(file: _File) -> None:
+def validate(file: _File, *, as_json: AsJson = False) -> None:  # noqa: ARG001 - it is JSON in any case
     """Check a policy without storing it; exit code 1 if it is not usable."""
     show_json(_read(file).model_dump(mode="json", exclude_defaults=True))
 

@@ -26,37 +26,49 @@ class Driver(StrEnum):
 @app.command()
 def url(
     driver: Annotated[Driver | None, typer.Option(help="Name this SQLAlchemy driver in the URL.")] = None,
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Print the URL of the database, starting the embedded server if it is the one in use. The URL holds the password."""
     address = _address(read_settings())
-    typer.echo(address.replace("postgresql://", f"postgresql+{driver}://", 1) if driver else address)
+    named = address.replace("postgresql://", f"postgresql+{driver}://", 1) if driver else address
+    if as_json:
+        show_json({"url": named})
+    else:
+        typer.echo(named)
 
 
 @app.command()
-def migrate() -> None:
+def migrate(*, as_json: AsJson = False) -> None:
     """Create the databases where they are missing and bring both to the schema of this version: ours, and Dagster's own."""
     from cmms_pipelines.operate.services import dagster_environment  # noqa: PLC0415 - loads SQLAlchemy
     from cmms_pipelines.operate.stack import has_dagster_tables, prepare_databases  # noqa: PLC0415
 
     settings = read_settings()
     databases = prepare_databases(settings, tell)
-    if not has_dagster_tables(databases.dagster):
-        return
-    import dagster as dg  # noqa: PLC0415 - takes a second
+    has_dagster = has_dagster_tables(databases.dagster)
+    if has_dagster:
+        import dagster as dg  # noqa: PLC0415 - takes a second
 
-    os.environ.update(dagster_environment(settings, databases))  # Dagster finds its instance through the environment alone
-    with dg.DagsterInstance.get() as instance:
-        instance.upgrade()
-    tell("Dagster's storage is ready")
+        os.environ.update(dagster_environment(settings, databases))  # Dagster finds its instance through the environment alone
+        with dg.DagsterInstance.get() as instance:
+            instance.upgrade()
+        tell("Dagster's storage is ready")
+    if as_json:
+        show_json({"is_migrated": True, "has_dagster_storage": has_dagster})
 
 
 @app.command()
-def stop() -> None:
+def stop(*, as_json: AsJson = False) -> None:
     """Stop the embedded server."""
     from cmms_pipelines.storage import embedded  # noqa: PLC0415 - the settings may forbid it
 
     home = read_settings().home
-    tell(f"stopped the database of {home}" if embedded.stop(home) else f"no database of {home} runs")
+    has_stopped = embedded.stop(home)
+    if as_json:
+        show_json({"home": str(home), "has_stopped": has_stopped})
+    else:
+        tell(f"stopped the database of {home}" if has_stopped else f"no database of {home} runs")
 
 
 @app.command()
