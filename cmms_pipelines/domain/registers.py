@@ -41,7 +41,7 @@ class Registers:
         the order of arrival.
         """
         known_at, known = self.times.get(field), self.values.get(field)
-        if known_at is not None and (known_at, _text(known)) >= (stated_at, _text(value)):
+        if known_at is not None and (known_at > stated_at or (known_at == stated_at and _text(known) >= _text(value))):
             if known == value:
                 return None
             return FieldChange(field, known, value, False, f"older than what the source said at {known_at.isoformat()}")

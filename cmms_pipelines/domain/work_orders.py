@@ -8,6 +8,7 @@ from the set of all statements about it, notes are a set.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -16,6 +17,7 @@ from pydantic import JsonValue
 from cmms_pipelines.domain.event_payloads import WorkOrderPayload, stated_fields
 from cmms_pipelines.domain.payload_types import STATUS_RANK, WorkOrderStatus
 from cmms_pipelines.domain.registers import FieldChange, Registers, stamp, to_json, to_millisecond
+from cmms_pipelines.domain.status_lattice import DONE
 
 _STAGES = {
     "work_order_created": "created",
@@ -35,6 +37,8 @@ RECORDED = "work_order_recorded"
 _CREATING = ("work_order_created", "maintenance_scheduled", RECORDED)
 _LIFE = ("started_at", "completed_at", "closed_at")
 _NOT_REGISTERS = ("work_order_number", "status", "notes")
+
+_RANKS: Mapping[str, int] = {status.value: rank for status, rank in STATUS_RANK.items()}
 
 StatusStatement = tuple[datetime, str]
 
@@ -156,21 +160,23 @@ def _status_change(
 
 
 def _status_order(statement: StatusStatement) -> tuple[datetime, int]:
-    return statement[0], STATUS_RANK[WorkOrderStatus(statement[1])]
+    return statement[0], _RANKS[statement[1]]
 
 
 def _life(statuses: tuple[StatusStatement, ...]) -> dict[str, JsonValue]:
     """Return the status that the statements lead to, and when the order was started, completed and closed."""
     started_at = completed_at = closed_at = None
-    status = WorkOrderStatus.REQUESTED
+    status: str = WorkOrderStatus.REQUESTED.value
     for stated_at, name in statuses:
-        status, moment = WorkOrderStatus(name), to_millisecond(stated_at).isoformat()
-        if status is WorkOrderStatus.IN_PROGRESS:
-            started_at = started_at or moment
-        is_done = status in {WorkOrderStatus.COMPLETED, WorkOrderStatus.CLOSED}
-        completed_at = (completed_at or moment) if is_done else None
-        closed_at = (closed_at or moment) if status is WorkOrderStatus.CLOSED else None
-    return {"status": status.value, "started_at": started_at, "completed_at": completed_at, "closed_at": closed_at}
+        status = name
+        if status == WorkOrderStatus.IN_PROGRESS:
+            started_at = started_at or to_millisecond(stated_at).isoformat()
+        if status not in DONE:
+            completed_at = closed_at = None
+            continue
+        completed_at = completed_at or to_millisecond(stated_at).isoformat()
+        closed_at = (closed_at or to_millisecond(stated_at).isoformat()) if status == WorkOrderStatus.CLOSED else None
+    return {"status": status, "started_at": started_at, "completed_at": completed_at, "closed_at": closed_at}
 
 
 def _joined(known: tuple[JsonValue, ...], added: list[JsonValue]) -> tuple[JsonValue, ...]:

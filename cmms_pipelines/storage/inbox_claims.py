@@ -117,14 +117,22 @@ _LOCK_ENTITIES = sa.text("""
     WHERE pg_try_advisory_xact_lock(hashtextextended(key, 0))
 """)
 
+# Counted entity by entity: a join would read everything that waits, for each batch anew.
+_LEFT_BEHIND = sa.text(f"""
+    SELECT mine.system, mine.entity
+    FROM unnest(CAST(:systems AS text[]), CAST(:entities AS text[]), CAST(:last AS bigint[]), CAST(:claimed AS bigint[]))
+        AS mine (system, entity, last, claimed)
+    WHERE mine.claimed < (
+        SELECT count(*) FROM {_HOOKS} AS hooks
+        WHERE hooks.cmms_system_id = mine.system AND hooks.entity_key = mine.entity AND hooks.sequence <= mine.last
+          AND hooks.processing_status = 'pending'
+    )
+""")
+
 _UNCLAIMED_BEFORE = sa.text(f"""
-    SELECT hooks.cmms_system_id, hooks.entity_key, min(hooks.sequence)
-    FROM unnest(CAST(:systems AS text[]), CAST(:entities AS text[]), CAST(:last AS bigint[])) AS mine (system, entity, last)
-    JOIN {_HOOKS} AS hooks
-      ON hooks.cmms_system_id = mine.system AND hooks.entity_key = mine.entity AND hooks.sequence < mine.last
-     AND hooks.processing_status = 'pending'
-    WHERE NOT EXISTS (SELECT FROM unnest(CAST(:ids AS uuid[])) AS claimed (id) WHERE claimed.id = hooks.id)
-    GROUP BY 1, 2
+    SELECT min(sequence) FROM {_HOOKS}
+    WHERE cmms_system_id = :system AND entity_key = :entity AND sequence < :last AND processing_status = 'pending'
+      AND sequence <> ALL(CAST(:claimed AS bigint[]))
 """)
 
 _SETTLE = sa.text(f"""
@@ -189,21 +197,35 @@ def claim(connection: sa.Connection, size: int) -> Claim:
     found.sort(key=lambda event: event.sequence)
     locked = set(connection.scalars(_LOCK_ENTITIES, {"keys": sorted({lock_key(event) for event in found})}))
     mine = [event for event in found if lock_key(event) in locked]
-    last = {(event.cmms_system_id, event.entity_key): event.sequence for event in mine}
-    left_behind = connection.execute(
-        _UNCLAIMED_BEFORE,
-        {
-            "systems": [system for system, _ in last],
-            "entities": [entity for _, entity in last],
-            "last": list(last.values()),
-            "ids": [event.id for event in mine],
-        },
-    )
-    blocked_from = {(row[0], row[1]): row[2] for row in left_behind}
+    blocked_from = _blocked_from(connection, mine)
     in_order = [
         event for event in mine if event.sequence < blocked_from.get((event.cmms_system_id, event.entity_key), event.sequence + 1)
     ]
     return Claim(in_order, is_blocked=not in_order)
+
+
+def _blocked_from(connection: sa.Connection, mine: Sequence[ClaimedEvent]) -> dict[tuple[str, str], int]:
+    """Return, by system and entity, the first pending event that stays behind although a later one of it is claimed."""
+    claimed: dict[tuple[str, str], list[int]] = {}
+    for event in mine:
+        claimed.setdefault((event.cmms_system_id, event.entity_key), []).append(event.sequence)
+    left_behind = connection.execute(
+        _LEFT_BEHIND,
+        {
+            "systems": [system for system, _ in claimed],
+            "entities": [entity for _, entity in claimed],
+            "last": [sequences[-1] for sequences in claimed.values()],
+            "claimed": [len(sequences) for sequences in claimed.values()],
+        },
+    ).all()
+    found: dict[tuple[str, str], int] = {}
+    for system, entity in left_behind:
+        sequences = claimed[system, entity]
+        wanted = {"system": system, "entity": entity, "last": sequences[-1], "claimed": sequences}
+        first = connection.scalar(_UNCLAIMED_BEFORE, wanted)
+        if first is not None:
+            found[system, entity] = int(first)
+    return found
 
 
 def lock_key(event: ClaimedEvent) -> str:

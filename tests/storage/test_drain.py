@@ -11,10 +11,12 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from cmms_pipelines.domain.errors import TransientError
 from cmms_pipelines.storage.drain import DrainReport, drain
 from cmms_pipelines.storage.drain_turns import DrainState, drain_state
+from cmms_pipelines.storage.inbox_claims import claim
 from tests.conftest import Database
 from tests.storage.inbox_world import NOON, add_machines, drain_now, inbox, order_row, query, send, work_order
 
@@ -261,6 +263,22 @@ def test_an_event_is_not_claimed_while_an_earlier_one_of_its_entity_is_being_app
         assert drain_now(database.url).applied == 1
         assert [state for state, _ in inbox(database.url)] == ["pending", "pending", "processed"]
     assert drain_now(database.url).applied == 2
+
+
+def test_a_claim_reads_what_it_takes_and_not_everything_that_waits(database: Database) -> None:
+    """After a burst the statistics know nothing of it: the plan must not depend on them."""
+    work_order(database.url, "0", title="A")
+    query(
+        database.url,
+        "INSERT INTO cmms.maintenance_event_hooks (cmms_system_id, event_type, event_payload, hmac_signature, raw_body, "
+        "body_sha256, dedup_key, occurred_at, entity_key) SELECT cmms_system_id, event_type, event_payload, '', raw_body, "
+        "body_sha256, 'copy:' || n, occurred_at, 'work_order:' || n / 4 FROM cmms.maintenance_event_hooks, "
+        "generate_series(1, 8000) n",
+    )
+    read = sa.text("SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'maintenance_event_hooks'")
+    with database.engine.begin() as connection:
+        assert len(claim(connection, 100).events) == 100
+        assert (connection.scalar(read) or 0) < 1_000
 
 
 _KILLED = """
