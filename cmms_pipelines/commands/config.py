@@ -41,6 +41,7 @@ _File = Annotated[
 def list_all(*, as_json: AsJson = False) -> None:
     """List all sources, inactive ones too, with what to know about them."""
     from cmms_pipelines.storage.configuration_changes import list_sources  # noqa: PLC0415 - loads SQLAlchemy
+    from cmms_pipelines.storage.configurations import warnings_of  # noqa: PLC0415
 
     with _engine().connect() as connection:
         found = list_sources(connection)
@@ -51,7 +52,7 @@ def list_all(*, as_json: AsJson = False) -> None:
             "format": stored.configuration.get("format"),
             "is_active": stored.is_active,
             "version": stored.version,
-            "warnings": "; ".join(_warnings(stored.configuration)),
+            "warnings": "; ".join(warnings_of(stored.configuration)),
         }
         for stored in found
     ]
@@ -226,6 +227,7 @@ def rollback(
 def _show_source(connection: "sa.Connection", system: str) -> None:
     """Print a source as JSON: its configuration, and its secrets without their values."""
     from cmms_pipelines.storage.configuration_changes import list_secrets  # noqa: PLC0415 - loads SQLAlchemy
+    from cmms_pipelines.storage.configurations import warnings_of  # noqa: PLC0415
 
     place = find_place(connection, read_settings(), system, None)
     stored = place.stored(connection)
@@ -235,7 +237,7 @@ def _show_source(connection: "sa.Connection", system: str) -> None:
             "configuration": dict(stored.configuration),
             "is_active": stored.is_active,
             "version": stored.version,
-            "warnings": _warnings(stored.configuration),
+            "warnings": warnings_of(stored.configuration),
             "secrets": [asdict(secret) for secret in list_secrets(connection, system)],
         }
     )
@@ -276,11 +278,6 @@ def _reached(document: Mapping[str, Any] | None) -> dict[str, object]:
     found = check_api(settings, now=lambda: dt.datetime.now(dt.UTC))
     problem = None if found.is_well else found.diagnosis
     return {"source": found.url, "kind": "api", "is_usable": found.is_well, "problem": problem, "warnings": ""}
-
-
-def _warnings(configuration: Mapping[str, Any]) -> list[str]:
-    judged = _judged("", "webhook", configuration, {})
-    return [str(text) for text in (judged["problem"], judged["warnings"]) if text]
 
 
 def _engine() -> "sa.Engine":

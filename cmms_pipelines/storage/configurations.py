@@ -192,5 +192,13 @@ def read_source(configuration: Mapping[str, Any]) -> "WebhookSource":
         raise PermanentError(f"A webhook configuration is not usable: {problems}") from error
 
 
+def warnings_of(configuration: Mapping[str, Any]) -> list[str]:
+    """Return what every listing shows beside a stored source: that it signs nothing, or why it is not usable."""
+    try:
+        return list(read_source(configuration).warnings)
+    except PermanentError as error:
+        return [str(error)]
+
+
 def _shown(configuration: Mapping[str, Any], *, is_active: bool) -> dict[str, Any]:
     return {"configuration": dict(configuration), "is_active": is_active}

@@ -11,10 +11,9 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Header, Path, Response
 from fastapi.routing import APIRoute
 
-from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.domain.roles import Role
 from cmms_pipelines.storage import configuration_changes as changes
-from cmms_pipelines.storage.configurations import StoredConfiguration, UnknownSourceError, VersionConflictError, read_source
+from cmms_pipelines.storage.configurations import StoredConfiguration, UnknownSourceError, VersionConflictError, warnings_of
 from cmms_pipelines.storage.tokens import TokenInForce
 from cmms_webhook.management import problems, schemas
 from cmms_webhook.management.access import caller, needs
@@ -151,16 +150,9 @@ def _shown(stored: StoredConfiguration) -> schemas.Configuration:
         cmms_system_id=stored.cmms_system_id,
         configuration=dict(stored.configuration),
         is_active=stored.is_active,
-        warnings=_warnings(stored),
+        warnings=warnings_of(stored.configuration),
         version=stored.version,
     )
-
-
-def _warnings(stored: StoredConfiguration) -> list[str]:
-    try:
-        return list(read_source(stored.configuration).warnings)
-    except PermanentError as error:
-        return [str(error)]
 
 
 def version_of(if_match: str | None) -> int:

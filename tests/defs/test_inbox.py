@@ -9,6 +9,8 @@ from cmms_pipelines.defs.maintenance.definitions import build
 from cmms_pipelines.defs.maintenance.inbox import DEAD_LETTERS, NO_MISSED_EVENTS, OBSERVE_INBOX, OLDEST_PENDING_UNDER_LIMIT
 from cmms_pipelines.defs.maintenance.replay import REPLAY_EVENTS
 from cmms_pipelines.defs.resources import SourceSystem, Warehouse
+from cmms_pipelines.domain.webhook_source import UNSIGNED_WARNING, WebhookSource
+from cmms_pipelines.storage.configurations import WEBHOOK, write_configuration
 from tests.conftest import Database
 from tests.storage.inbox_world import drain_now, inbox, query, send, work_order
 
@@ -47,6 +49,16 @@ def test_an_observation_shows_counts_ages_and_previews_and_checks_what_waits(
     assert [record.data["rule"] for record in found[DEAD_LETTERS]["causes"].records] == ["invalid_payload"]
     checks = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
     assert checks == {OLDEST_PENDING_UNDER_LIMIT: passes, NO_MISSED_EVENTS: True}
+
+
+def test_an_observation_lists_the_sources_and_marks_those_that_sign_nothing(database: Database) -> None:
+    with database.engine.begin() as connection:
+        for name, source in (("odoo", {"scheme": "unsigned", "allow_unsigned": True}), ("plant-cmms", {})):
+            configuration = WebhookSource.model_validate(source).model_dump(mode="json")
+            write_configuration(connection, name, WEBHOOK, configuration, actor="tests")
+    shown = observed(execute(database, OBSERVE_INBOX, {}))[dg.AssetKey(["cmms", "maintenance_event_hooks"])]
+    listed = {record.data["source"]: record.data["warnings"] for record in shown["sources"].records}
+    assert listed == {"odoo": UNSIGNED_WARNING, "plant-cmms": ""}
 
 
 def test_the_replay_job_says_first_what_it_would_do_and_replays_when_told(database: Database) -> None:

@@ -57,7 +57,7 @@ class Signed(AuthBase):
 def described(shared_api: Api) -> Any:  # noqa: ANN401 - Schemathesis' own type has no stable name
     """The description, as a running sidecar gives it, with one source that sends."""
     shared_api.sidecar.register("plant-cmms", rate_limit=None, address_rate_limit=None)
-    return schemathesis.openapi.from_url(f"{shared_api.sidecar.url}/openapi.json")
+    return schemathesis.openapi.from_url(f"{shared_api.sidecar.url}/openapi.json", timeout=60)
 
 
 @pytest.fixture(scope="module")

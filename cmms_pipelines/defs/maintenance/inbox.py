@@ -5,7 +5,7 @@ back (`replay`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -15,6 +15,9 @@ from cmms_pipelines.defs.metadata import OWNERS, definition_metadata, preview_ta
 from cmms_pipelines.defs.resources import SourceSystem, Warehouse
 from cmms_pipelines.storage import tables
 
+if TYPE_CHECKING:
+    from cmms_pipelines.storage.configurations import StoredConfiguration
+
 DEAD_LETTERS = dg.AssetKey(["cmms", "dead_letters"])
 OLDEST_PENDING_UNDER_LIMIT = "oldest_pending_under_limit"
 NO_MISSED_EVENTS = "no_missed_events"
@@ -23,6 +26,7 @@ PREVIEWED = 20
 _EVENT_COLUMNS = (
     "sequence", "id", "cmms_system_id", "event_type", "entity_key", "processing_status", "error_message", "received_at",
 )  # fmt: skip
+_SOURCE_COLUMNS = ("source", "scheme", "format", "is_active", "warnings")
 _CAUSE_COLUMNS = ("rule", "cmms_system_id", "event_type", "events", "oldest_at", "newest_at", "example_id", "example_error")
 
 
@@ -72,7 +76,8 @@ class InboxLimits(dg.Config):
 def observe_inbox(
     context: dg.OpExecutionContext, config: InboxLimits, warehouse: Warehouse, source_system: SourceSystem
 ) -> Iterator[dg.ObserveResult]:
-    from cmms_pipelines.storage.inbox_search import EventFilter, dead_letter_causes, find_events  # noqa: PLC0415 - only for runs
+    from cmms_pipelines.storage.configuration_changes import list_sources  # noqa: PLC0415 - only for runs
+    from cmms_pipelines.storage.inbox_search import EventFilter, dead_letter_causes, find_events  # noqa: PLC0415
     from cmms_pipelines.storage.inbox_status import inbox_status  # noqa: PLC0415
     from cmms_pipelines.storage.sweeps import newest_sweeps  # noqa: PLC0415
 
@@ -82,6 +87,7 @@ def observe_inbox(
         newest = find_events(connection, EventFilter(), limit=PREVIEWED)
         causes = dead_letter_causes(connection, EventFilter())
         sweeps = newest_sweeps(connection)
+        sources = list_sources(connection)
     counts: Mapping[str, int] = status["counts"]
     due_s = status["oldest_due_age_s"]
     yield dg.ObserveResult(
@@ -93,6 +99,7 @@ def observe_inbox(
             "waiting_for_retry": int(status["waiting_for_retry"]),
             "drain": str(status["drain"]),
             "newest_events": preview_table(newest, _EVENT_COLUMNS),
+            "sources": _sources_table(sources),
         },
         check_results=[
             dg.AssetCheckResult(
@@ -148,6 +155,22 @@ def _no_missed_events(sweeps: Sequence[Mapping[str, Any]]) -> dg.AssetCheckResul
             "examples": dg.MetadataValue.json(examples),
         },
     )
+
+
+def _sources_table(sources: "Sequence[StoredConfiguration]") -> dg.TableMetadataValue:
+    from cmms_pipelines.storage.configurations import warnings_of  # noqa: PLC0415 - only for runs
+
+    rows = (
+        {
+            "source": stored.cmms_system_id,
+            "scheme": stored.configuration.get("scheme"),
+            "format": stored.configuration.get("format"),
+            "is_active": stored.is_active,
+            "warnings": "; ".join(warnings_of(stored.configuration)),
+        }
+        for stored in sources
+    )
+    return preview_table(rows, _SOURCE_COLUMNS)
 
 
 def _seconds(value: object) -> float:
