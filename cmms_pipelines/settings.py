@@ -4,6 +4,7 @@ What belongs here: names, types, defaults and cross-checks of the environment. W
 what of them may stand in the database instead (`storage.settings_in_force`).
 """
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
@@ -159,7 +160,8 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except SettingsError as error:
-        raise PermanentError(f"The environment is not usable: {error}; it takes JSON.") from error
+        names = [variable_of(name) for name in re.findall(r'field "(\w+)"', str(error))]
+        raise PermanentError(f"The environment is not usable. {', '.join(names)}: it must be JSON.") from error
     except ValidationError as error:
         problems = "; ".join(f"{_variable(problem['loc'])}: {problem['msg']}" for problem in error.errors(include_input=False))
         raise PermanentError(f"The environment is not usable. {problems}") from error

@@ -4,6 +4,8 @@ Revision: 0011
 Revises: 0010
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -31,7 +33,7 @@ def _at(name: str) -> "sa.Column[object]":
     return sa.Column(name, postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False)
 
 
-def _optional(name: str, kind: "sa.types.TypeEngine[object]", comment: str) -> "sa.Column[object]":
+def _optional(name: str, kind: "sa.types.TypeEngine[Any]", comment: str) -> "sa.Column[object]":
     return sa.Column(name, kind, nullable=True, comment=comment)
 
 
