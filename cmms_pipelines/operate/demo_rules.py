@@ -13,18 +13,17 @@ from cmms_pipelines.storage.tables import equipment, maintenance_rules
 
 RULES = (
     MaintenanceRule(
-        name="Weekly check",
+        name="30 h check",
         task="Fluids, tyres, brakes",
         equipment_group="Narrow-body jets",
-        interval_hours=Decimal(60),
-        interval_days=8,
-        tolerance_hours=Decimal(10),
-        tolerance_days=1,
+        interval_hours=Decimal(30),
+        interval_days=30,
+        tolerance_hours=Decimal(5),
     ),
     MaintenanceRule(
         name="Lubrication",
         equipment_group="Regional jets",
-        interval_hours=Decimal(40),
+        interval_hours=Decimal(25),
         tolerance_hours=Decimal(5),
         title_contains="Lubrication",
     ),

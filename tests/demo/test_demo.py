@@ -54,7 +54,8 @@ def test_the_marts_are_built_on_what_was_synced(demo: TwoStarts) -> None:
     assert demo.first["marts"]["equipment_status"] == demo.first["tables"]["equipment"] == 3316
     assert demo.first["marts"]["sync_performance"] >= len(SYNCS)
     machines, *told = demo.first["maintenance"].values()
-    assert (machines > 1000, sum(told), len(told) >= 3) == (True, machines, True)
+    assert (machines > 1000, sum(told)) == (True, machines)
+    assert demo.first["maintenance"].keys() >= {"overdue", "due", "due_soon", "ok"}
 
 
 def test_a_second_start_writes_no_row_twice(demo: TwoStarts) -> None:
