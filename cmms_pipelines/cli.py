@@ -21,6 +21,7 @@ from cmms_pipelines.commands import (
     hook,
     maintenance,
     rejections,
+    report,
     services,
     source_token,
     sync,
@@ -60,6 +61,7 @@ app = _Cli(
 )
 services.add_to(app)
 export.add_to(app)
+report.add_to(app)
 app.add_typer(database.app, name="db")
 app.add_typer(sync.app, name="sync")
 app.add_typer(api.app, name="api")

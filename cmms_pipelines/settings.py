@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     keep_runs_days: Annotated[int, Field(ge=1)] = Field(
         default=30, description="age at which Dagster's finished runs are removed"
     )
+    keep_reports_days: Annotated[int, Field(ge=1)] = Field(
+        default=90, description="age at which daily reports are removed from CMMS_HOME/reports"
+    )
     keep_deliveries_days: Annotated[int, Field(ge=1)] = Field(
         default=400, description="age at which the receiver's counts of deliveries are removed"
     )

@@ -7,10 +7,7 @@ from typing import Annotated
 import typer
 
 from cmms_pipelines.commands.output import AsJson, show_json, tell
-from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.settings import read_settings
-
-FORMATS = ("csv", "xlsx", "parquet")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,17 +29,15 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a mart of schema `analytics` to a file."""
-    from cmms_pipelines.reports.export import FileFormat, export_mart  # noqa: PLC0415 - loads SQLAlchemy
+    from cmms_pipelines.reports import export as exports  # noqa: PLC0415 - loads SQLAlchemy
     from cmms_pipelines.storage.engine import cmms_address, shared_engine  # noqa: PLC0415
     from cmms_pipelines.storage.marts import RowFilter  # noqa: PLC0415
 
-    chosen = file_format or output.suffix.removeprefix(".").lower()
-    if chosen not in FORMATS:
-        raise PermanentError(f"{chosen!r} is no format of a file: give --format, which is one of {', '.join(FORMATS)}.")
-    rows = export_mart(
+    chosen = exports.file_format(file_format or output.suffix.removeprefix("."))
+    rows = exports.export_mart(
         shared_engine(cmms_address(read_settings())),
         mart,
-        FileFormat(chosen),
+        chosen,
         output,
         RowFilter(tuple(plant or ()), tuple(equipment or ()), first.date() if first else None, last.date() if last else None),
     )

@@ -3,6 +3,7 @@
 What belongs here: turning reports and tables into Dagster metadata. What does not: computing anything.
 """
 
+import base64
 import resource
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 OWNERS = ["team:maintenance-data"]
 KINDS = {"python", "postgres", "pandas"}
+ROW_COUNT = "dagster/row_count"
+LONGEST_CELL = 160
+LARGEST_PICTURE = 60_000
 
 
 def column_schema(table: "sa.Table") -> dg.TableSchema:
@@ -55,6 +59,25 @@ def preview_table(
     """Return rows as a table of `columns`; `cell` turns a value into what is shown."""
     records = [dg.TableRecord({name: cell(row[name]) for name in columns}) for row in rows]
     return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name, "text") for name in columns]))
+
+
+def picture_markdown(says: str, png: bytes) -> dg.MarkdownMetadataValue:
+    """Return a picture as the UI shows it inline.
+
+    Raises:
+        ValueError: it is larger than an event of Dagster's log should be.
+    """
+    if len(png) > LARGEST_PICTURE:
+        raise ValueError(f"The picture {says!r} has {len(png)} bytes; {LARGEST_PICTURE} are the limit.")
+    return dg.MetadataValue.md(f"![{says}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def shown_cell(value: object) -> Cell:
+    """Return a value of the database as a table of the UI shows it: JSON as JSON, and never a whole payload."""
+    from cmms_pipelines.reports.cells import as_plain  # noqa: PLC0415 - only a run shows anything
+
+    cell = as_cell(as_plain(value))
+    return f"{cell[: LONGEST_CELL - 1]}…" if isinstance(cell, str) and len(cell) > LONGEST_CELL else cell
 
 
 def counts_metadata(counts: "SyncCounts") -> dict[str, Any]:

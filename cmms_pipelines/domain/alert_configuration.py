@@ -55,6 +55,7 @@ class Routes(BaseModel):
     high: tuple[str, ...] = Field(default=(), description="more than 10 % of the records failed: e-mail")
     medium: tuple[str, ...] = Field(default=(), description="fewer: the dashboard")
     low: tuple[str, ...] = Field(default=(), description="warnings: the log")
+    report: tuple[str, ...] = Field(default=(), description="the daily report, as a file")
 
     def of(self, severity: Severity) -> tuple[str, ...]:
         """Return the channels of a severity."""
@@ -137,6 +138,8 @@ class AlertConfiguration(BaseModel):
             unknown = sorted(set(self.routes.of(severity)) - set(self.channels))
             if unknown:
                 raise ValueError(f"routes.{severity} names channels that do not exist: {', '.join(unknown)}")
+        if unknown := sorted(set(self.routes.report) - set(self.channels)):
+            raise ValueError(f"routes.report names channels that do not exist: {', '.join(unknown)}")
         return self
 
     def pace(self) -> Pace:

@@ -21,6 +21,7 @@ BUILT_IN: Mapping[str, str] = MappingProxyType(
         "sync_work_orders_nightly": "30 1 * * *",
         "build_marts_nightly": "0 3 * * *",
         "find_missed_events_daily": "30 3 * * *",
+        "daily_report_morning": "15 6 * * *",
         "clean_up_logs_weekly": "0 4 * * 0",
         "observe_inbox_quarter_hourly": "*/15 * * * *",
         "observe_conflicts_hourly": "20 * * * *",

@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -26,8 +27,10 @@ _SHORTEST_SECRET = 4
 _SEPARATORS = re.compile(r"[/:@?&=#,;\s]+")
 
 
-def send(address: SecretStr, message: Message, severity: Severity, *, is_good_news: bool = False) -> None:
-    """Send a message, and return once the channel has taken it.
+def send(
+    address: SecretStr, message: Message, severity: Severity, *, is_good_news: bool = False, attachment: Path | None = None
+) -> None:
+    """Send a message, and return once the channel has taken it; a service that takes no files gets the text alone.
 
     Raises:
         TransientError: the channel did not take it; the reason names no secret.
@@ -43,7 +46,11 @@ def send(address: SecretStr, message: Message, severity: Severity, *, is_good_ne
         sender.add(channel)
         kind = _kind(severity, is_good_news=is_good_news)
         has_arrived = sender.notify(
-            body=message.body, title=message.title, notify_type=kind, body_format=apprise.NotifyFormat.TEXT.value
+            body=message.body,
+            title=message.title,
+            notify_type=kind,
+            body_format=apprise.NotifyFormat.TEXT.value,
+            attach=str(attachment) if attachment else None,
         )
     if not has_arrived:
         raise TransientError(_reason(heard.lines, address.get_secret_value(), channel))

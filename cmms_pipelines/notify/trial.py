@@ -48,7 +48,7 @@ def try_channels(
         except (PermanentError, TransientError) as failure:
             error = str(failure)
         with engine.begin() as connection:
-            alert_deliveries.note_trial(connection, name, text, error, now)
+            alert_deliveries.note_at_once(connection, name, text, error, now)
         severities = [severity.value for severity in Severity if name in configuration.routes.of(severity)]
         rows.append({"channel": name, "service": where, "severities": severities, "is_delivered": error is None, "error": error})
     return rows

@@ -28,6 +28,18 @@ class FileFormat(StrEnum):
     PARQUET = "parquet"
 
 
+def file_format(name: str) -> FileFormat:
+    """Return a format by its name.
+
+    Raises:
+        PermanentError: there is none of this name.
+    """
+    try:
+        return FileFormat(name.lower())
+    except ValueError as error:
+        raise PermanentError(f"{name!r} is no format of a file: it is one of {', '.join(FileFormat)}.") from error
+
+
 _OPENERS: Mapping[FileFormat, Callable[[Path, str, Sequence[Column]], AbstractContextManager[RowWriter]]] = {
     FileFormat.CSV: csv_file,
     FileFormat.XLSX: xlsx_file,

@@ -14,6 +14,7 @@ from cmms_pipelines.domain.alerts import Change, Severity
 from cmms_pipelines.storage.tables import alert_deliveries
 
 TRIAL = "trial"
+REPORT = "report"
 GIVEN_UP_AFTER = dt.timedelta(days=3)
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 30, 3600
 _PENDING, _DELIVERED, _SUPERSEDED, _GIVEN_UP = "pending", "delivered", "superseded", "given_up"
@@ -120,12 +121,14 @@ def note_failed(connection: sa.Connection, delivery: Delivery, error: str, now: 
     return again
 
 
-def note_trial(connection: sa.Connection, channel: str, message: Message, error: str | None, now: dt.datetime) -> None:
-    """Note a trial message that was sent at once."""
+def note_at_once(
+    connection: sa.Connection, channel: str, message: Message, error: str | None, now: dt.datetime, *, kind: str = TRIAL
+) -> None:
+    """Note a message that belongs to no alert and was sent at once: a trial, or the daily report."""
     connection.execute(
         sa.insert(alert_deliveries).values(
             channel=channel,
-            kind=TRIAL,
+            kind=kind,
             severity=Severity.INFO.value,
             title=message.title,
             body=message.body,

@@ -62,6 +62,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "backfill_days_per_run": "backfill_days_per_run",
             "keep_logs_days": "keep_logs_days",
             "keep_runs_days": "keep_runs_days",
+            "keep_reports_days": "keep_reports_days",
             "keep_deliveries_days": "keep_deliveries_days",
             "inbox_oldest_due_s": "inbox_oldest_due_s",
             "kpi_limits": "kpi_limits",

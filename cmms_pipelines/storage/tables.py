@@ -899,11 +899,11 @@ alert_deliveries = sa.Table(
     sa.Column("error", sa.Text, comment="why the last attempt failed; never an address"),
     _at("created_at"),
     _at("delivered_at", is_optional=True),
-    _one_of("kind", ("opened", "raised", "repeated", "resolved", "trial")),
+    _one_of("kind", ("opened", "raised", "repeated", "resolved", "trial", "report")),
     _one_of("severity", ALERT_SEVERITIES),
     _one_of("status", ("pending", "delivered", "superseded", "given_up")),
     sa.CheckConstraint("(status = 'delivered') = (delivered_at IS NOT NULL)", name="delivered_at_when_delivered"),
-    sa.CheckConstraint("(alert_id IS NULL) = (kind = 'trial')", name="only_a_trial_has_no_alert"),
+    sa.CheckConstraint("(alert_id IS NULL) = (kind IN ('trial', 'report'))", name="only_a_trial_has_no_alert"),
     sa.Index("alert_deliveries_pending_idx", "next_attempt_at", postgresql_where=sa.text("status = 'pending'")),
     sa.Index("alert_deliveries_created_at_idx", "created_at"),
 )

@@ -221,5 +221,5 @@ def _specs(built: Built) -> list[dg.AssetSpec]:
 
 
 def _checks(built: Built) -> list[dg.AssetCheckSpec]:
-    [assets] = [item for item in built.definitions.assets or [] if isinstance(item, dg.AssetsDefinition)]
+    [assets] = [item for item in built.definitions.assets or [] if isinstance(item, dg.AssetsDefinition) and item.check_specs]
     return list(assets.check_specs)

@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 
-from cmms_pipelines.defs.reporting.mart_metadata import LARGEST_PICTURE, LONGEST_CELL, picture_markdown, with_figures
+from cmms_pipelines.defs.metadata import LARGEST_PICTURE, LONGEST_CELL, picture_markdown
+from cmms_pipelines.defs.reporting.mart_metadata import with_figures
 from cmms_pipelines.reports.pictures import PICTURES
 from cmms_pipelines.reports.previews import PREVIEWED, VIEWS, preview_of
 from tests.reporting.conftest import MARTS, Built

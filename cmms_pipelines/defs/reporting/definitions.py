@@ -5,6 +5,7 @@ from urllib.parse import unquote, urlsplit
 
 import dagster as dg
 
+from cmms_pipelines.defs.reporting import daily_report, export
 from cmms_pipelines.defs.reporting.assets import build_assets
 from cmms_pipelines.defs.reporting.jobs import build_marts, build_schedule
 from cmms_pipelines.defs.reporting.project import PROJECT_DIR, prepare_manifest
@@ -15,7 +16,7 @@ from cmms_pipelines.settings import Settings
 
 
 def build(settings: Settings, *, database_url: str | None = None, as_of: datetime | None = None) -> dg.Definitions:
-    """Return assets, checks, job and schedule of the reports.
+    """Return assets, checks, jobs and schedules of the reports.
 
     `database_url` and `as_of` are for tests: a database other than the environment's, a moment other than the present.
     The database need not answer: only its name goes into the manifest.
@@ -25,10 +26,11 @@ def build(settings: Settings, *, database_url: str | None = None, as_of: datetim
     """
     work_dir = settings.home / "dbt"
     manifest = prepare_manifest(PROJECT_DIR, work_dir / "target", _database_name(settings, database_url))
+    report, report_job, report_schedule = daily_report.build(settings)
     return dg.Definitions(
-        assets=[build_assets(manifest)],
-        jobs=[build_marts],
-        schedules=timed([build_schedule(settings.time_zone)], settings),
+        assets=[build_assets(manifest), report],
+        jobs=[build_marts, report_job, export.build(settings)],
+        schedules=timed([build_schedule(settings.time_zone), report_schedule], settings),
         resources={
             "warehouse": Warehouse(database_url=database_url),
             "dbt": Dbt(

@@ -6,12 +6,13 @@ There is no automation condition: work orders change with every burst of events,
 import dagster as dg
 
 from cmms_pipelines.defs.reporting.assets import GROUP
+from cmms_pipelines.defs.reporting.daily_report import DAILY_REPORT
 
 MAX_RUNTIME_S = 1800
 
 build_marts = dg.define_asset_job(
     "build_marts",
-    selection=dg.AssetSelection.groups(GROUP),
+    selection=dg.AssetSelection.groups(GROUP) - dg.AssetSelection.assets(DAILY_REPORT),
     description="Builds every dbt model and runs every dbt test.",
     executor_def=dg.in_process_executor,  # one operation: a second process would only import dbt again
     tags={"dagster/max_runtime": str(MAX_RUNTIME_S)},

@@ -4,21 +4,17 @@ What belongs here: hanging figures of a relation that was just built on its mate
 counts (`reports.previews`), and what is drawn (`reports.pictures`).
 """
 
-import base64
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from cmms_pipelines.defs.metadata import Cell, as_cell, preview_table
+from cmms_pipelines.defs.metadata import ROW_COUNT, picture_markdown, preview_table, shown_cell
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-ROW_COUNT = "dagster/row_count"
 PATIENCE = "20s"
-LONGEST_CELL = 160
-LARGEST_PICTURE = 60_000
 
 
 def with_figures(
@@ -34,25 +30,6 @@ def with_figures(
             yield event.with_metadata({**event.metadata, **_figures(unique_id, engine, log, patience)})
         else:
             yield event
-
-
-def picture_markdown(says: str, png: bytes) -> dg.MarkdownMetadataValue:
-    """Return a picture as the UI shows it inline.
-
-    Raises:
-        ValueError: it is larger than an event of Dagster's log should be.
-    """
-    if len(png) > LARGEST_PICTURE:
-        raise ValueError(f"The picture {says!r} has {len(png)} bytes; {LARGEST_PICTURE} are the limit.")
-    return dg.MetadataValue.md(f"![{says}](data:image/png;base64,{base64.b64encode(png).decode()})")
-
-
-def shown_cell(value: object) -> Cell:
-    """Return a value of the database as a table of the UI shows it: JSON as JSON, and never a whole payload."""
-    from cmms_pipelines.reports.cells import as_plain  # noqa: PLC0415 - only a run shows anything
-
-    cell = as_cell(as_plain(value))
-    return f"{cell[: LONGEST_CELL - 1]}…" if isinstance(cell, str) and len(cell) > LONGEST_CELL else cell
 
 
 def _figures(unique_id: str, engine: "sa.Engine", log: "dg.DagsterLogManager", patience: str) -> dict[str, Any]:
