@@ -25,6 +25,7 @@ BUILT_IN: Mapping[str, str] = MappingProxyType(
         "clean_up_logs_weekly": "0 4 * * 0",
         "observe_inbox_quarter_hourly": "*/15 * * * *",
         "observe_conflicts_hourly": "20 * * * *",
+        "observe_operations_hourly": "40 * * * *",
         "check_alerts_hourly": "7 * * * *",
     }
 )

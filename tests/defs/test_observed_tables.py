@@ -1,0 +1,83 @@
+"""The pages of the operational tables after a look, and what the main code location does not load for them."""
+
+import os
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from cmms_pipelines.defs.build import build_defs
+from cmms_pipelines.defs.resources import Warehouse
+from cmms_pipelines.settings import Settings
+from cmms_pipelines.storage.operational_figures import LOOKS
+from tests.conftest import Database
+
+_ROWS = """
+    INSERT INTO cmms.api_sync_logs (sync_type, status, sync_started_at, sync_completed_at, records_processed, records_success,
+                                    records_failed, records_inserted)
+    SELECT 'equipment', CASE n WHEN 1 THEN 'failed' ELSE 'success' END, now() - n * interval '1 hour', now(), 10, 9, 1, 9
+    FROM generate_series(1, 30) AS n;
+    INSERT INTO cmms.sync_rejections (sync_type, record_key, rule, is_primary, severity, message, payload, status, resolved_at)
+    SELECT 'equipment', 'EQ-' || n, CASE WHEN n < 8 THEN 'plant_unknown' ELSE 'equipment_number_missing' END, true, 'error', 'why', '{}',
+           CASE WHEN n = 1 THEN 'replayed' ELSE 'open' END, CASE WHEN n = 1 THEN now() END
+    FROM generate_series(1, 10) AS n;
+    INSERT INTO cmms.api_calls (endpoint, method, status, attempts, duration_ms, bytes_received, rows, started_at)
+    SELECT '/equipments', 'GET', 200, 1 + n % 2, n, 100, 5, now() - interval '1 minute' FROM generate_series(1, 100) AS n
+"""
+
+
+@pytest.fixture
+def pages(database: Database) -> dict[str, dict[str, dg.MetadataValue]]:
+    with database.engine.begin() as connection:
+        for statement in _ROWS.split(";"):
+            connection.execute(sa.text(statement))
+    defs = build_defs(Settings(), {"warehouse": Warehouse(database_url=database.url)})
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = defs.resolve_job_def("observe_operations").execute_in_process(instance=instance)
+    observed = [event.asset_observation_data.asset_observation for event in result.all_events if event.is_asset_observation]
+    return {one.asset_key.path[-1]: dict(one.metadata) for one in observed}
+
+
+def test_every_operational_table_shows_its_rows_and_figures(pages: dict[str, dict[str, dg.MetadataValue]]) -> None:
+    assert set(pages) == set(LOOKS)
+    for page in pages.values():
+        assert isinstance(page["dagster/row_count"], dg.IntMetadataValue)
+        assert isinstance(page["preview"], dg.TableMetadataValue)
+    logs, refused, calls = pages["api_sync_logs"], pages["sync_rejections"], pages["api_calls"]
+    figures = {name: logs[name].value for name in ("dagster/row_count", "syncs_failed_today", "records_today", "refused_today")}
+    assert figures == {"dagster/row_count": 30, "syncs_failed_today": 1, "records_today": 230, "refused_today": 23}
+    assert (refused["records_open"].value, refused["records_replayed"].value, refused["rules_open"].value) == (9, 1, 2)
+    preview = refused["preview"]
+    assert isinstance(preview, dg.TableMetadataValue)
+    assert [(row.data["rule"], row.data["open_records"]) for row in preview.records] == [
+        ("plant_unknown", 6),
+        ("equipment_number_missing", 3),
+    ]
+    assert (calls["calls_today"].value, calls["retries_today"].value, calls["p50_ms"].value) == (100, 50, 50.5)
+
+
+def test_syncs_refusals_and_answer_times_have_pictures(pages: dict[str, dict[str, dg.MetadataValue]]) -> None:
+    assert {name for name, page in pages.items() if "picture" in page} == {"api_sync_logs", "sync_rejections", "api_calls"}
+    assert all(len(str(page["picture"].value)) > 5000 for page in pages.values() if "picture" in page)
+
+
+def test_loading_the_main_code_location_loads_nothing_that_only_draws_or_writes_files() -> None:
+    asked = "import sys, cmms_pipelines.definitions as found; found.definitions(); print(*sorted(sys.modules))"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("CMMS_", "DAGSTER_"))}
+    loaded = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", asked], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    heavy = {"matplotlib", "PIL", "xlsxwriter", "pyarrow", "pandas", "dbt", "apprise", "cmms_pipelines.reports.pictures"}
+    assert heavy & set(loaded.stdout.split()) == set()
+
+
+def test_the_code_location_of_the_reports_loads_no_drawing_at_its_start() -> None:
+    asked = (
+        "import sys, cmms_pipelines.definitions_reporting, cmms_pipelines.defs.reporting.definitions; print(*sorted(sys.modules))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", asked], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert {"matplotlib", "PIL", "xlsxwriter"} & set(loaded.stdout.split()) == set()
