@@ -59,7 +59,25 @@ def run(command: Sequence[str | Path], *, extra: Mapping[str, str], log: Path) -
     if child.returncode != 0:
         raise SystemExit(f"{' '.join(map(str, command))} failed:\n{log.read_text()[-3000:]}{output[-1000:]}")
     lines = output.strip().splitlines()
-    return Finished(json.loads(lines[-1]) if lines else {}, time.monotonic() - started, round(peak.bytes / 1e6, 1))
+    said = json.loads(lines[-1]) if lines else {}
+    return Finished(said, time.monotonic() - started, round(peak.bytes / 1e6, 1))
+
+
+def of_ended_children_s() -> float:
+    """Return the processor time of all children of this process that have ended, and of theirs."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def of_tree_s(pid: int) -> float:
+    """Return the processor time of a process and of all its descendants, also of those that have ended."""
+    process = psutil.Process(pid)
+    while True:
+        ended = process.cpu_times()[2:4]
+        of_children = sum(map(_used_s, process.children(recursive=True)))
+        times = process.cpu_times()
+        if times[2:4] == ended:  # else one has ended meanwhile, and might be counted twice or not at all
+            return float(sum(times[:4])) + of_children
 
 
 @contextmanager
@@ -104,6 +122,13 @@ def _peak_of(pid: int) -> Iterator[_Peak]:
     finally:
         is_over.set()
         watcher.join()
+
+
+def _used_s(process: psutil.Process) -> float:
+    try:
+        return float(sum(process.cpu_times()[:4]))  # user and system, its own and of its children that have ended
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 def _resident(process: psutil.Process) -> int:

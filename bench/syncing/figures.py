@@ -95,6 +95,14 @@ def report(plan: Plan, figures: Figures, night: dict[str, Any] | None, growth: l
             name: {phase: of_ours[phase][name] for phase in PHASES if phase in of_ours}
             for name in ("start_s", "sync_s", "checks_s")
         },
+        **{
+            name: {
+                contender: {phase: of_phases[phase][name] for phase in PHASES if name in of_phases.get(phase, {})}
+                for contender, of_phases in figures.last.items()
+                if contender in ("ours", "floor")
+            }
+            for name in ("cpu_s", "database_cpu_s")
+        },
         "night_100k_s": night["work_s"] if night and plan.machines == 100_000 else None,
         "night": night,
         "growth": growth,

@@ -7,6 +7,7 @@ import hashlib
 import shutil
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -27,6 +29,8 @@ from syncing.records import FIRST_DAY, World
 from syncing.source import TOKEN
 
 _TEMPLATE = "bench_template"
+_LOOK_AGAIN_S = 0.02
+_OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 _CONTENT = """
     SELECT count(*)::text || ' ' || COALESCE(sum(hashtextextended(concat_ws('|', e.equipment_number, p.plant_code, r.date,
            extract(epoch FROM r.date_time), r.point, r.description, r.running_hours, r.cumulative_hours, r.company_code,
@@ -100,6 +104,13 @@ class Lab:
             else:
                 self.world.write_readings_csv(path, days, variant)
         return path
+
+    def database_cpu_s(self) -> float:
+        """Return the processor time that the server has used since it started, once everybody else has gone."""
+        with psycopg.connect(self.server.url("postgres"), autocommit=True) as connection:
+            while connection.execute(_OTHERS).fetchone() != (0,):
+                time.sleep(_LOOK_AGAIN_S)
+            return children.of_tree_s(psutil.Process(connection.info.backend_pid).ppid())
 
     def content(self, database_url: str) -> str:
         """Return count and hash of the stored readings, by the machines' numbers: the same content has the same text."""
