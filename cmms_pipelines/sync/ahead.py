@@ -39,12 +39,15 @@ class Ahead(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         while True:
-            item = self._made.get()
+            make = self._made.get()
             self._room.release()
             try:
-                yield item()
+                item = make()
             except _AllMadeError:
                 return
+            del make
+            yield item
+            del item  # or it would be kept until the next one is there
 
     def close(self) -> None:
         """End the thread and wait for it."""
@@ -59,14 +62,13 @@ class Ahead(Generic[T]):
             if self._is_closed:
                 return
             try:
-                item = next(iterator)
+                self._made.put(partial(_same, next(iterator)))
             except StopIteration:
                 self._made.put(partial(_raise, _AllMadeError()))
                 return
             except BaseException as error:  # noqa: BLE001 - raised again where the items are consumed
                 self._made.put(partial(_raise, error))
                 return
-            self._made.put(partial(_same, item))
 
 
 class _AllMadeError(Exception):

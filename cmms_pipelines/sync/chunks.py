@@ -70,10 +70,17 @@ def _cut(spools: Sequence[RecordSpool], rows: int) -> Iterator[RawRecords]:
             room -= stop - start
             start = stop
             if room == 0:
-                yield RawRecords(parts)
-                parts, room = [], rows
+                yield _emptied(parts)
+                room = rows
     if parts:
-        yield RawRecords(parts)
+        yield _emptied(parts)
+
+
+def _emptied(parts: list[tuple[RecordBlock, int, int]]) -> RawRecords:
+    """Return the parts as records, and let go of them."""
+    records = RawRecords(parts)
+    parts.clear()
+    return records
 
 
 def _shared_keys(spools: Sequence[RecordSpool], chunk_rows: int, key_fields: tuple[str, ...], total: int) -> tuple[Keys, int]:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -73,6 +74,7 @@ class SliceReader:
         self._rest: RecordSpool | None = None
         self._begun: Ahead[Mapped] | None = None
         self._may_begin = may_begin
+        self.passes = 0  # how often the chunks have been asked for
         started = time.perf_counter()
         self._known = known if known is not None and known.is_any() else None
         if self._known is not None:
@@ -106,7 +108,12 @@ class SliceReader:
 
     def chunks(self) -> Ahead[Mapped]:
         """Return all chunks, from the first one on however often one asks; the caller closes them."""
+        self.passes += 1
         return self._take_begun() or Ahead(self._read())
+
+    def __len__(self) -> int:
+        """Return how many records there are to judge."""
+        return sum(len(spool) for spool in self._spools)
 
     def close(self) -> None:
         begun = self._take_begun()
@@ -123,11 +130,17 @@ class SliceReader:
         return begun
 
     def _read(self) -> Iterator[Mapped]:
+        """Give the chunks without keeping hold of one, as a generator would until it is asked for the next."""
+        return iter(partial(self._next, chunks_of(self._spools, self._chunk_rows, self._key_fields)), None)
+
+    def _next(self, chunks: Iterator[RawRecords]) -> Mapped | None:
         started = time.perf_counter()
-        for records in chunks_of(self._spools, self._chunk_rows, self._key_fields):
-            chunk, frame = self._mapped(records)
-            yield Mapped(chunk, frame, time.perf_counter() - started, chunk.digests())
-            started = time.perf_counter()
+        records = next(chunks, None)
+        if records is None:
+            return None
+        chunk, frame = self._mapped(records)
+        digests = chunk.digests()
+        return Mapped(chunk, frame, time.perf_counter() - started, digests)
 
     def _mapped(self, records: RawRecords) -> tuple[RawRecords, pd.DataFrame]:
         frame = self._frame_of(records)

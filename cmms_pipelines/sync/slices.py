@@ -10,6 +10,7 @@ from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.log_context import bound
 from cmms_pipelines.storage.sync_log import done_slices
 from cmms_pipelines.sync.ahead import InTurn
+from cmms_pipelines.sync.memory import trim
 from cmms_pipelines.sync.reader import SliceReader
 from cmms_pipelines.sync.session import Slice, SyncSession
 
@@ -43,7 +44,9 @@ def work_through(
 
         def work(piece: Slice) -> SyncCounts:
             with ahead.take(piece) as reader:
-                return write(piece, reader)
+                counts = write(piece, reader)
+            trim()
+            return counts
 
         for group in in_order:
             session.run_slices(group, work, max_in_flight=in_flight)

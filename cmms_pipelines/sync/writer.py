@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pandas as pd
 import sqlalchemy as sa
@@ -124,6 +125,7 @@ def write_chunks(
                 total.spend("quarantine", written - started)
                 total.spend("copy", copied)
                 total.spend("merge", time.perf_counter() - written - copied)
+                del judged  # before the next one is waited for
         critical = critical_failures(sync_type, tally)
         if critical:
             raise _PlantUnreadableError(f"Slice {piece.key} is refused as a whole. {' '.join(map(str, critical))}")
@@ -169,9 +171,13 @@ def write_kept(session: SyncSession, piece: Slice, mapped: Mapped, judge: Callab
 
 
 def _judge_all(chunks: Iterable[Mapped], judge: Callable[[Mapped], Judged]) -> Iterator[Judged]:
-    for mapped in chunks:
-        started = time.perf_counter()
-        judged = judge(mapped)
-        judged.counts.spend("parse", mapped.seconds)
-        judged.counts.spend("validate", time.perf_counter() - started - judged.counts.stage_seconds.get("neighbours", 0.0))
-        yield judged
+    """Give the judged chunks without keeping hold of one (see `SliceReader`)."""
+    return map(partial(_judged_in_time, judge), chunks)
+
+
+def _judged_in_time(judge: Callable[[Mapped], Judged], mapped: Mapped) -> Judged:
+    started = time.perf_counter()
+    judged = judge(mapped)
+    judged.counts.spend("parse", mapped.seconds)
+    judged.counts.spend("validate", time.perf_counter() - started - judged.counts.stage_seconds.get("neighbours", 0.0))
+    return judged
