@@ -18,7 +18,7 @@ DUPLICATE_KEY = [
 FOLDED = [
     "equipment_id", "equipment_number", "plant_id", "plant_code", "date", "date_time", "point", "description", "running_hours",
     "cumulative_hours", "days_covered", "company_code", "equipment_description", "object_number", "api_created_at", "warnings",
-    "learned_overflow_at", "is_learned_backwards", "record_digest",
+    "learned_overflow_at", "is_learned_backwards", "record_digest", "is_new",
 ]  # fmt: skip
 _PART_TEXTS = ("company_code", "point", "description", "equipment_description", "object_number")
 # the plant and what follows decide between readings of one instant, so that the order of arrival never does
@@ -37,7 +37,8 @@ def fold(accepted: pd.DataFrame) -> pd.DataFrame:
         equipment_id, equipment_number, plant_id, plant_code, date, date_time, point, description, running_hours,
         cumulative_hours (hours), days_covered, company_code, equipment_description, object_number, api_created_at,
         warnings (list or missing), learned_overflow_at (hours), is_learned_backwards (what the readings say of their counter
-        and nobody knew), record_digest (Int64, of a plain row's record), readings (dict by plant code, or missing).
+        and nobody knew), record_digest (Int64, of a plain row's record), is_new (nothing was stored of the machine and day),
+        readings (dict by plant code, or missing).
     """
     is_special = accepted["is_several"] | accepted["is_reversed"] | accepted["is_replaced"] | accepted["is_difference"]
     is_special |= accepted["is_hours_unstated"] | ((accepted["days_covered"] > 1) & accepted["is_running_hours_given"])

@@ -25,7 +25,7 @@ from cmms_pipelines.domain.tallies import Tally, tally_of
 _FLAGS = ("is_replaced", "is_reversed", "is_difference", "is_counting_backwards")
 _NEIGHBOUR_NUMBERS = (
     "previous_cumulative_hours", "other_plants_hours", "other_plants_days_covered", "week_ago_cumulative_hours",
-    "known_overflow_at", "known_counting_backwards",
+    "known_overflow_at", "known_counting_backwards", "is_stored",
 )  # fmt: skip
 # a record that fails these alone has a counter that later readings are compared with (quirk 15)
 _KEEPS_COUNTER = frozenset({EXCEEDS_DAY, "machine_hours_exceed_day"})
@@ -69,7 +69,8 @@ def with_context(
         plants: plant_code, plant_id, time_zone.
         neighbours: equipment_number, date, equipment_id, previous_date, previous_cumulative_hours (the reading before that
             day), other_plants_hours and other_plants_days_covered (stated for that day by plants that are not in this
-            frame), and where they are known week_ago_cumulative_hours, known_overflow_at and known_counting_backwards.
+            frame), and where they are known week_ago_cumulative_hours, known_overflow_at, known_counting_backwards and
+            is_stored (1.0 where there is a row of that day already).
         requested_days: the days that the source was asked for.
 
     Returns:
@@ -77,11 +78,13 @@ def with_context(
         previous_date, previous_cumulative_hours, days_covered, day_hours (of those days), machine_day_hours and
         machine_day_limit (of all readings together), is_date_requested, is_running_hours_given, is_several (more than one
         record of the machine and day), is_behind (the counter went back), week_ago_cumulative_hours, overflow_at,
-        is_counting_backwards. What a cancelled document states counts for nothing, and is left out (quirk 22).
+        is_counting_backwards, is_new (nothing is stored of the machine and day). What a cancelled document states counts for
+        nothing, and is left out (quirk 22).
     """
     known = plants.drop_duplicates("plant_code").set_index("plant_code")
     context = _joined(frame, neighbours)
     _fill_flags(context)
+    context["is_new"] = context.pop("is_stored") == 0
     plant, codes = pd.factorize(context["plant_code"])
     context["plant_id"] = known["plant_id"].reindex(codes).astype("Int64").array.take(plant, allow_fill=True)
     days, in_seconds = context["date"].to_numpy(), [np.datetime64(day, "s") for day in requested_days]

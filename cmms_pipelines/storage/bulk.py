@@ -44,14 +44,29 @@ def stage(connection: sa.Connection, name: str, columns: Mapping[str, str], fram
     with _cursor(connection) as cursor:
         cursor.execute(sql.SQL("DROP TABLE IF EXISTS pg_temp.{}").format(table))
         cursor.execute(sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(table, definitions))
-        with cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT csv)").format(table)) as copy:
-            payload = _as_csv(frame, columns).getbuffer()
-            for start in range(0, len(payload), _CHUNK_BYTES):
-                copy.write(payload[start : start + _CHUNK_BYTES])
+        _copy(cursor, table, columns, frame)
         if len(frame) >= _FEWEST_ANALYZED:
             known = sql.SQL(", ").join(sql.Identifier(column) for column in _joined_on(columns))
             cursor.execute(sql.SQL("ANALYZE {} ({})").format(table, known))
     connection.info[_SECONDS] = seconds_copying(connection) + time.perf_counter() - started
+
+
+def copy_into(connection: sa.Connection, table: sa.Table, columns: Mapping[str, str], frame: pd.DataFrame) -> None:
+    """Add `frame` to a table of ours; the other columns get their defaults.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: a row breaks a constraint; the transaction, or its savepoint, is to be rolled back.
+    """
+    with _cursor(connection) as cursor:
+        _copy(cursor, sql.Identifier(table.schema or "public", table.name), columns, frame)
+
+
+def _copy(cursor: "Cursor[tuple[Any, ...]]", table: sql.Identifier, columns: Mapping[str, str], frame: pd.DataFrame) -> None:
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(table, names)) as copy:
+        payload = _as_csv(frame, columns).getbuffer()
+        for start in range(0, len(payload), _CHUNK_BYTES):
+            copy.write(payload[start : start + _CHUNK_BYTES])
 
 
 def seconds_copying(connection: sa.Connection) -> float:
@@ -67,17 +82,22 @@ def read_columns(connection: sa.Connection, query: sql.Composable, kinds: Mappin
     Args:
         connection: inside a transaction.
         query: a SELECT with the columns of `kinds`.
-        kinds: column -> bigint (never NULL; int64), float8 (NULL is NaN), date (NULL is NaT; datetime64[D]).
+        kinds: column -> bigint (never NULL; int64), float8 (NULL is NaN), date (NULL is NaT; datetime64[D]), text (never
+            NULL; objects).
     """
     packed = sql.SQL(", ").join(
         sql.SQL(_PACKED[kind].sql).format(column=sql.Identifier("q", column)) for column, kind in kinds.items()
     )
     with _cursor(connection, binary=True) as cursor:
         row = cursor.execute(sql.SQL("SELECT {} FROM ({}) q").format(packed, query)).fetchone() or ()
-    return {
-        column: np.frombuffer(value or b"", dtype=_PACKED[kind].wire).astype(_PACKED[kind].dtype)
-        for (column, kind), value in zip(kinds.items(), row, strict=True)
-    }
+    return {column: _unpacked(value or b"", kind) for (column, kind), value in zip(kinds.items(), row, strict=True)}
+
+
+def _unpacked(value: bytes, kind: str) -> npt.NDArray[Any]:
+    packing = _PACKED[kind]
+    if kind == "text":
+        return np.array(value.decode().split("\0")[:-1], dtype=packing.dtype)
+    return np.frombuffer(value, dtype=packing.wire).astype(packing.dtype)
 
 
 class _Packing(NamedTuple):
@@ -97,6 +117,8 @@ _PACKED: Mapping[str, _Packing] = {
         ">i8",
         "datetime64[D]",
     ),
+    # no text of PostgreSQL has a NUL
+    "text": _Packing("string_agg(textsend({column}) || '\\x00'::bytea, '')", "", "object"),
 }
 
 _SQL_TYPES = frozenset(

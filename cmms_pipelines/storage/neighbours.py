@@ -28,6 +28,7 @@ BEFORE_COLUMNS = """COALESCE(day_before.date, before.date) AS previous_date,
 HAS_COUNTER = "cumulative_hours IS NOT NULL"
 
 _TIMES = equipment_running_times.fullname
+_NOTHING = sql.SQL("")
 _WEEK = 7
 _FEWEST_IN_BULK = 1000
 _BYTES_A_LOOK = 64_000  # of a month of which some days are read in the time of one look into the index
@@ -39,14 +40,19 @@ _TYPES: Mapping[Hashable, str] = {
     "equipment_number": "str", "date": "datetime64[s]", "equipment_id": "Int64", "previous_date": "datetime64[s]",
     "previous_cumulative_hours": "float64", "other_plants_hours": "float64", "other_plants_days_covered": "float64",
     "week_ago_cumulative_hours": "float64", "known_overflow_at": "float64", "known_counting_backwards": "float64",
+    "is_stored": "float64",
 }  # fmt: skip
 _FOUND = {
     "position": "bigint", "equipment_id": "bigint", "previous_date": "date", "previous_cumulative_hours": "float8",
     "other_plants_hours": "float8", "other_plants_days_covered": "float8", "week_ago_cumulative_hours": "float8",
-    "known_overflow_at": "float8", "known_counting_backwards": "float8",
+    "known_overflow_at": "float8", "known_counting_backwards": "float8", "is_stored": "float8",
 }  # fmt: skip
-_OF_OTHERS = f"""source = '{EXTERNAL_API}' AND (readings IS NOT NULL OR NOT plant_id IN (
-    SELECT id FROM {plants.fullname} WHERE plant_code = ANY({{codes}})))"""
+_IS_ANY_OLDER = sa.text(f"""
+    SELECT EXISTS (
+        SELECT FROM {plants.fullname} p
+        CROSS JOIN LATERAL (SELECT FROM {_TIMES} t WHERE t.plant_id = p.id AND t.date < CAST(:first AS date) LIMIT 1) older
+    )
+""")
 
 
 @dataclass(frozen=True)
@@ -97,16 +103,23 @@ class Days:
             SELECT * FROM {_TIMES} stored WHERE {self.condition("stored", is_own=is_own)} AND {condition}
         ) {alias} ON {at_key.replace("r.", f"{alias}.")}"""
 
-    def row_before(self, identifier: str, day: str) -> str:
+    def is_any_older(self, connection: sa.Connection) -> bool:
+        """Tell whether anything is stored before these days, where many are looked up; for few the answer costs more."""
+        return self.plant_ids is None or bool(connection.scalar(_IS_ANY_OLDER, {"first": self.first}))
+
+    def row_before(self, identifier: str, day: str, *, is_any_older: bool = True) -> str:
         """Return the joins of the last counter before a day: of the day before, which is the rule, else the newest one before.
 
         A machine that was at another plant on the day before is looked up by its key. What they bring: see BEFORE_COLUMNS.
+        Of one single day, before which nothing is stored, they look for nothing.
         """
+        is_first_day = self.first == self.last and not is_any_older
+        older = (
+            "false" if is_first_day else f"day_before.equipment_id IS NULL AND r.equipment_id = {identifier} AND r.date < {day}"
+        )
         return f"""{self.shifted(-1).row("day_before", identifier, f"{day} - 1", is_own=True)}
             LEFT JOIN LATERAL (
-                SELECT r.date, r.cumulative_hours FROM {_TIMES} r
-                WHERE day_before.equipment_id IS NULL AND r.equipment_id = {identifier} AND r.date < {day} AND {HAS_COUNTER}
-                ORDER BY r.date DESC LIMIT 1
+                SELECT r.date, r.cumulative_hours FROM {_TIMES} r WHERE {older} AND {HAS_COUNTER} ORDER BY r.date DESC LIMIT 1
             ) before ON true"""
 
     @contextmanager
@@ -148,34 +161,72 @@ def read_neighbours(
     numbered = keys.loc[:, ["equipment_number", "date"]].assign(position=np.arange(len(keys)))
     stage(connection, "staged_keys", {"position": "integer", "equipment_number": "text", "date": "date"}, numbered)
     days = Days.of(connection, keys["date"], len(keys), plant_codes if own_plants is None else own_plants)
+    machines = sql.SQL(
+        f"""SELECT k.position, e.id, k.date FROM staged_keys k JOIN {equipment.fullname} e USING (equipment_number)"""
+    )
     with days.planned(connection):
-        found = read_columns(connection, _neighbours(days, plant_codes), _FOUND)
+        found = read_columns(connection, _neighbours(connection, days, plant_codes, machines), _FOUND)
     position = found.pop("position")
     asked = keys.take(position).reset_index(drop=True)
     columns = {"equipment_number": asked["equipment_number"], "date": asked["date"], **found}
     return pd.DataFrame(columns).astype(_TYPES)
 
 
-def _neighbours(days: Days, plant_codes: Sequence[str]) -> sql.Composed:
+def read_neighbours_of_plants(connection: sa.Connection, day: date, plant_codes: Sequence[str], most: int) -> pd.DataFrame | None:
+    """Return what is stored around one day of all machines of some plants, which are to be replaced on that day.
+
+    Args:
+        connection: inside a transaction.
+        day: that is about to be written.
+        plant_codes: of the machines, as their masters have it.
+        most: of machines; None is returned if there are more.
+
+    Returns:
+        The columns of `read_neighbours`.
+    """
+    ids = list(connection.scalars(sa.select(plants.c.id).where(plants.c.plant_code.in_(plant_codes))))
+    of_plants = sa.select(sa.func.count()).where(equipment.c.plant_id.in_(ids))
+    count = int(connection.scalar(of_plants) or 0)
+    if count > most:
+        return None
+    days = Days.of(connection, pd.Series([pd.Timestamp(day)]), count, plant_codes)
+    machines = sql.SQL(
+        f"SELECT 0 AS position, id, {{day}} AS date, equipment_number FROM {equipment.fullname} WHERE plant_id = ANY({{ids}})"
+    ).format(day=sql.Literal(day), ids=sql.Literal(ids))
+    with days.planned(connection):
+        kinds = {name: kind for name, kind in _FOUND.items() if name != "position"}
+        query = _neighbours(connection, days, plant_codes, machines, sql.SQL("k.equipment_number, "))
+        found = read_columns(connection, query, {"equipment_number": "text", **kinds})
+    return pd.DataFrame({"equipment_number": found.pop("equipment_number"), "date": pd.Timestamp(day), **found}).astype(_TYPES)
+
+
+def _neighbours(
+    connection: sa.Connection, days: Days, plant_codes: Sequence[str], machines: sql.Composable, more: sql.Composable = _NOTHING
+) -> sql.Composed:
+    """Return the query of what is around `machines`: position, id, date, and `more` of their columns."""
     # hours that are known of a day with several parts are asked for where there are such parts, and nowhere else
     of_parts = "FROM jsonb_each(of_day.readings) part WHERE NOT part.key = ANY({codes})"
+    is_of_others = f"of_day.source = '{EXTERNAL_API}' AND NOT of_day.plant_id = ANY({{own}})"
+    own = connection.scalars(sa.select(plants.c.id).where(plants.c.plant_code.in_(plant_codes)))
     return sql.SQL(
         f"""
-        SELECT k.position, e.id AS equipment_id, {BEFORE_COLUMNS},
-               CASE WHEN of_day.readings IS NOT NULL THEN (
+        SELECT {{more}}k.position, k.id AS equipment_id, {BEFORE_COLUMNS},
+               CASE WHEN of_day.source <> '{EXTERNAL_API}' THEN NULL
+                    WHEN of_day.readings IS NOT NULL THEN (
                         SELECT sum(COALESCE(part.value ->> 'stated_hours', part.value ->> 'running_hours')::float8) FILTER (
                                    WHERE NOT COALESCE(part.value -> 'warnings' ? '{HOURS_MISSING}', false)) {of_parts})
-                    WHEN NOT '{HOURS_MISSING}' = ANY(COALESCE(of_day.warnings, ARRAY[]::text[])) THEN of_day.running_hours
+                    WHEN {is_of_others} AND NOT '{HOURS_MISSING}' = ANY(COALESCE(of_day.warnings, ARRAY[]::text[]))
+                    THEN of_day.running_hours
                END::float8 AS other_plants_hours,
-               CASE WHEN of_day.readings IS NOT NULL THEN (SELECT max((part.value ->> 'days_covered')::int) {of_parts})
-                    ELSE of_day.days_covered END AS other_plants_days_covered,
+               CASE WHEN of_day.source <> '{EXTERNAL_API}' THEN NULL
+                    WHEN of_day.readings IS NOT NULL THEN (SELECT max((part.value ->> 'days_covered')::int) {of_parts})
+                    WHEN {is_of_others} THEN of_day.days_covered END AS other_plants_days_covered,
                week_ago.cumulative_hours::float8 AS week_ago_cumulative_hours, f.overflow_at::float8 AS known_overflow_at,
-               f.is_counting_backwards::int AS known_counting_backwards
-        FROM staged_keys k
-        JOIN {equipment.fullname} e USING (equipment_number)
-        {days.row_before("e.id", "k.date")}
-        {days.shifted(-_WEEK).row("week_ago", "e.id", f"k.date - {_WEEK}")}
-        {days.row("of_day", "e.id", "k.date", _OF_OTHERS)}
-        LEFT JOIN {counter_facts.fullname} f ON f.equipment_id = e.id
+               f.is_counting_backwards::int AS known_counting_backwards, (of_day.equipment_id IS NOT NULL)::int AS is_stored
+        FROM ({{machines}}) k
+        {days.row_before("k.id", "k.date", is_any_older=days.is_any_older(connection))}
+        {days.shifted(-_WEEK).row("week_ago", "k.id", f"k.date - {_WEEK}")}
+        {days.row("of_day", "k.id", "k.date", "true")}
+        LEFT JOIN {counter_facts.fullname} f ON f.equipment_id = k.id
         """
-    ).format(codes=sql.Literal(list(plant_codes)))
+    ).format(codes=sql.Literal(list(plant_codes)), own=sql.Literal(list(own)), machines=machines, more=more)

@@ -5,26 +5,30 @@ acceptable (`domain.running_times`), what is stored around it (`storage.neighbou
 (`storage.machine_days`).
 
 Most rows are plain: one plant reported the machine once that day, and its row says all there is to know. They are merged by
-one statement, with what the domain worked out from neighbours that were read earlier. Then, under the machines' locks, each
-changed day and the one after it is held against the reading before it once more; the few that come to something else by now,
-and all rows that are not plain, are worked out one by one.
+one statement, with what the domain worked out from neighbours that were read earlier; those in whose place nothing was stored
+then are added without a look at what is stored (`storage.new_readings`). Then, under the machines' locks, each changed day and
+the one after it is held against the reading before it once more (`storage.rechecks`); the few that come to something else by
+now, and all rows that are not plain, are worked out one by one.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from cmms_pipelines.domain.machine_days import EXCEEDS_DAY, HOURS_MISSING, SPANS_DAYS, WENT_BACK
+from cmms_pipelines.domain.machine_days import HOURS_MISSING
 from cmms_pipelines.domain.meter_readings import EXTERNAL_API
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.storage.bulk import stage
 from cmms_pipelines.storage.falling_meters import settle_overtaken
 from cmms_pipelines.storage.machine_days import Change, MachineDay, lock_machines, work_out_days
-from cmms_pipelines.storage.neighbours import BEFORE_COLUMNS, Days
+from cmms_pipelines.storage.neighbours import Days
+from cmms_pipelines.storage.new_readings import add, added
 from cmms_pipelines.storage.partitions import ensure_month_partitions
+from cmms_pipelines.storage.rechecks import Merged, differing_days
 from cmms_pipelines.storage.tables import counter_events, counter_facts, equipment, equipment_running_times, plants
 
 _STAGED = {
@@ -34,8 +38,8 @@ _STAGED = {
     "warnings": "text[]", "record_digest": "bigint",
 }  # fmt: skip
 _VALUES = [column for column in _STAGED if column not in {"equipment_id", "date", "record_digest"}]
+_FEWEST_NEW = 500  # for fewer the look at what is stored costs less than a savepoint
 _PART_TEXTS = ("company_code", "point", "description", "equipment_description", "object_number")
-_SAID = "COALESCE({row}.warnings, ARRAY[]::text[])"
 _TIMES, _EVENTS = equipment_running_times.fullname, counter_events.fullname
 
 
@@ -54,12 +58,16 @@ def write(connection: sa.Connection, rows: pd.DataFrame, refused_counters: pd.Da
     """
     care = _changes(rows.loc[rows["readings"].notna()])
     kept = _refused(refused_counters)
-    plain = rows.loc[rows["readings"].isna()]
+    plain, new = _apart(rows.loc[rows["readings"].isna()])
     ensure_month_partitions(connection, sorted({*_days(rows), *(day for _, day in kept)}))
-    locked = [identifier for identifier, _ in [*care, *kept]]
+    locked = [*(identifier for identifier, _ in [*care, *kept]), *new["equipment_id"].astype("int64").to_list()]
     counts, changed = _write_plain(connection, plain, locked) if len(plain) else (SyncCounts(), {})
     if len(plain) == counts.unchanged:
         lock_machines(connection, locked)
+    if len(new):
+        counts_of_new, changed_by_new = _write_new(connection, new)
+        counts.add(counts_of_new)
+        changed |= changed_by_new
     care |= {key: change for key, change in changed.items() if key not in care}
     for key in _learn_facts(connection, rows):
         care.setdefault(key, None)
@@ -67,6 +75,22 @@ def write(connection: sa.Connection, rows: pd.DataFrame, refused_counters: pd.Da
     work_out_days(connection, kept)
     settle_overtaken(connection, rows["equipment_id"])
     return counts
+
+
+def _apart(plain: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return plain rows in whose place something may be stored, and those where nothing was when the neighbours were read."""
+    is_new = plain["is_new"].to_numpy(dtype="bool") if "is_new" in plain else np.zeros(len(plain), dtype="bool")
+    if is_new.sum() < _FEWEST_NEW:
+        return plain, plain.iloc[:0]
+    return plain.loc[~is_new], plain.loc[is_new]
+
+
+def _write_new(connection: sa.Connection, new: pd.DataFrame) -> tuple[SyncCounts, dict[MachineDay, Change | None]]:
+    """Add new rows, whose machines are locked; return as `_write_plain`. If some are there by now, all are merged."""
+    days = Days.of(connection, new["date"], len(new), new["plant_code"].unique())
+    if not add(connection, new, _STAGED):
+        return _write_plain(connection, new, [])
+    return SyncCounts(inserted=len(new)), dict.fromkeys(differing_days(connection, added(days, new)))
 
 
 def _write_plain(
@@ -88,8 +112,7 @@ def _write_plain(
         shared, stored = _settle_stored(connection, days)
         inserted = left - stored
         updated = connection.execute(_MERGE if stored else _INSERT).rowcount - inserted
-        differing = [*connection.execute(_differing(days)), *_following_differing(connection, days)]
-    changed: dict[MachineDay, Change | None] = {(row.equipment_id, row.date): None for row in differing}
+    changed: dict[MachineDay, Change | None] = dict.fromkeys(differing_days(connection, Merged(days, "staged_running_times")))
     changed |= _changes(_of_keys(plain, shared))
     counts = SyncCounts(inserted=inserted, updated=updated, unchanged=len(plain) - len(shared) - inserted - updated)
     return counts, changed
@@ -172,7 +195,7 @@ _IS_ANY_STORED = sa.text(f"""
 _LOCK_STAGED = sa.text(f"""
     SELECT count(*) FROM (
         SELECT FROM {equipment.fullname}
-        WHERE id IN (SELECT equipment_id FROM staged_running_times UNION ALL SELECT unnest(CAST(:ids AS bigint[])))
+        WHERE id = ANY(ARRAY(SELECT equipment_id FROM staged_running_times UNION ALL SELECT unnest(CAST(:ids AS bigint[]))))
         ORDER BY equipment_number FOR NO KEY UPDATE
     ) locked
 """)
@@ -191,13 +214,6 @@ _MERGE = sa.text(f"""
     WHERE ({", ".join(f"t.{name}" for name in _VALUES)}, t.source, t.readings) IS DISTINCT FROM
           ({", ".join(f"excluded.{name}" for name in _VALUES)}, excluded.source, excluded.readings)
 """)
-_NEWEST = sa.text(f"""
-    SELECT max(newest.date) FROM {plants.fullname} p
-    CROSS JOIN LATERAL (
-        SELECT t.date FROM {_TIMES} t WHERE t.plant_id = p.id AND t.date > CAST(:first AS date) ORDER BY t.date DESC LIMIT 1
-    ) newest
-""")
-
 _LEARN = sa.text(f"""
     INSERT INTO {counter_facts.fullname} AS f (equipment_id, overflow_at, is_counting_backwards)
     SELECT equipment_id, max(overflow_at), bool_or(is_counting_backwards) FROM staged_facts
@@ -220,63 +236,6 @@ _AFFECTED = sa.text(f"""
     SELECT equipment_id, date FROM {_TIMES}
     WHERE equipment_id = ANY(CAST(:backwards AS bigint[])) AND (cumulative_hours IS NOT NULL OR readings IS NOT NULL)
 """)
-
-
-def _differing(days: Days) -> sa.TextClause:
-    """Return the query of merged rows that come to something else beside the reading before them as it is stored now."""
-    return sa.text(f"""
-        SELECT s.equipment_id, s.date
-        FROM (SELECT s.*, {BEFORE_COLUMNS} FROM staged_running_times s {days.row_before("s.equipment_id", "s.date")}) s
-        LEFT JOIN {_EVENTS} event ON event.equipment_id = s.equipment_id AND event.date = s.date
-        LEFT JOIN {counter_facts.fullname} f ON f.equipment_id = s.equipment_id
-        WHERE {_differs("s", "s.previous_date", "s.previous_cumulative_hours")}
-    """)
-
-
-def _following_differing(connection: sa.Connection, days: Days) -> list[Any]:
-    """Return the days next to merged rows that come to something else beside them."""
-    newest = connection.scalar(_NEWEST, {"first": days.first})
-    if newest is None:
-        return []
-    has_to_do = "(cumulative_hours IS NOT NULL OR readings IS NOT NULL)"
-    columns = "equipment_id, date, running_hours, cumulative_hours, days_covered, warnings, readings"
-    names = columns.split(", ")
-    statement = sa.text(f"""
-        SELECT n.equipment_id, n.date
-        FROM (
-            SELECT {", ".join(f"COALESCE(day_after.{name}, later.{name}) AS {name}" for name in names)},
-                   s.date AS previous_date, s.cumulative_hours AS previous_cumulative_hours
-            FROM staged_running_times s
-            {days.shifted(1).row("day_after", "s.equipment_id", "s.date + 1", has_to_do)}
-            LEFT JOIN LATERAL (
-                SELECT {columns} FROM {_TIMES} r
-                WHERE day_after.equipment_id IS NULL AND r.equipment_id = s.equipment_id AND r.date > s.date + 1
-                  AND r.date <= CAST(:newest AS date) AND {has_to_do}
-                ORDER BY r.date LIMIT 1
-            ) later ON true
-        ) n
-        LEFT JOIN {_EVENTS} event ON event.equipment_id = n.equipment_id AND event.date = n.date
-        LEFT JOIN {counter_facts.fullname} f ON f.equipment_id = n.equipment_id
-        WHERE n.equipment_id IS NOT NULL
-          AND (n.readings IS NOT NULL OR n.previous_cumulative_hours IS NULL
-               OR {_differs("n", "n.previous_date", "n.previous_cumulative_hours")})
-    """)
-    return list(connection.execute(statement, {"newest": newest}))
-
-
-def _differs(row: str, previous_date: str, previous_counter: str) -> str:
-    """Return the condition under which a plain row is not what `domain.machine_days` makes of it and the reading before."""
-    said = _SAID.format(row=row)
-    difference = f"{row}.cumulative_hours - {previous_counter}::numeric(14,4)"
-    days = f"CASE WHEN {difference} IS NULL THEN 1 ELSE {row}.date - {previous_date} END"
-    return f"""(
-        event.id IS NOT NULL OR COALESCE(f.is_counting_backwards, false) OR {said} && ARRAY['{WENT_BACK}', '{EXCEEDS_DAY}']
-        OR {difference} < 0
-        OR CASE WHEN '{HOURS_MISSING}' = ANY({said})
-                THEN ({row}.running_hours, {row}.days_covered::int, '{SPANS_DAYS}' = ANY({said})) IS DISTINCT FROM
-                     ({difference}, {days}, {days} > 1)
-                ELSE {row}.days_covered > 1 END
-    )"""
 
 
 def _learn_facts(connection: sa.Connection, rows: pd.DataFrame) -> list[MachineDay]:

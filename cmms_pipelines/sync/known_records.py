@@ -46,7 +46,8 @@ JUDGED_BY = (
     "domain.field_names", "domain.folding", "domain.keys", "domain.machine_days", "domain.odata_records",
     "domain.raw_records", "domain.records", "domain.regular_cells", "domain.rejections", "domain.running_times",
     "domain.sap_values", "domain.tallies", "storage.equipment", "storage.machine_days", "storage.neighbours",
-    "storage.running_times", "sync.chunks", "sync.equipment", "sync.readings",
+    "storage.new_readings", "storage.rechecks", "storage.running_times", "sync.chunks", "sync.equipment", "sync.neighbours",
+    "sync.readings",
 )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ What belongs here: what one chunk of readings needs from the database and what i
 (`domain.running_times`, `domain.contracts`), the SQL (`storage.running_times`), chunks and transactions (`sync.writer`).
 """
 
-import time
 from collections.abc import Sequence
 
 import pandas as pd
@@ -17,16 +16,15 @@ from cmms_pipelines.domain.record_digests import Judgement
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.domain.running_times import judge, with_context
 from cmms_pipelines.storage import running_times as storage
-from cmms_pipelines.storage.neighbours import read_neighbours
 from cmms_pipelines.storage.partitions import ensure_month_partitions
 from cmms_pipelines.sync.known_records import KnownRecords, judgement_of
+from cmms_pipelines.sync.neighbours import LookedUp, NeighboursOfSlice
 from cmms_pipelines.sync.plants import with_created
 from cmms_pipelines.sync.reader import Mapped, SliceReader
 from cmms_pipelines.sync.session import Slice, SyncSession
 from cmms_pipelines.sync.writer import Judged, judged_chunk, write_kept, write_slice
 
 LOCK_WAIT_S = 20.0  # then the slice is rolled back and begun again
-_NOT_FOR_EVER = sa.text("SELECT set_config('lock_timeout', :wait, true)")
 KEY = ["equipment_number", "date", "plant_code"]
 
 
@@ -48,7 +46,7 @@ class ReadingsWriter:
         self._plants = plants
         self._zones = dict(zip(plants["plant_code"], plants["time_zone"], strict=True))
         self._creates_plants = creates_plants
-        self._lock_wait = f"{lock_wait_s * 1000:.0f}ms"
+        self._lock_wait_s = lock_wait_s
 
     def frame_of(self, records: Sequence[RawRecord]) -> pd.DataFrame:
         """Return the canonical frame of some records."""
@@ -66,31 +64,38 @@ class ReadingsWriter:
             with self._session.engine.begin() as connection:
                 ensure_month_partitions(connection, [piece.day])
         judgement = self._judgement(piece)
-        return write_slice(self._session, piece, reader, self._plants, lambda mapped: self._judge(piece, mapped, judgement))
+        around = NeighboursOfSlice(self._session.engine, piece, lambda: len(reader), self._lock_wait_s)
+
+        def judge_chunk(mapped: Mapped) -> Judged:
+            return self._judge(piece, mapped, around.of(mapped.frame, attempt=reader.passes), judgement)
+
+        return write_slice(self._session, piece, reader, self._plants, judge_chunk)
 
     def write_kept(self, piece: Slice, records: Sequence[RawRecord], kept_keys: Sequence[str]) -> SyncCounts:
         """Judge and write records from the quarantine, which bring the keys under which they are kept there."""
         keys = pd.Series(kept_keys, dtype="str")
         mapped = Mapped(records, self.frame_of(records))
-        return write_kept(self._session, piece, mapped, lambda chunk: self._judge(piece, chunk, None, keys))
+        around = NeighboursOfSlice(self._session.engine, piece, lambda: len(records), self._lock_wait_s)
+        return write_kept(
+            self._session, piece, mapped, lambda chunk: self._judge(piece, chunk, around.of(chunk.frame), None, keys)
+        )
 
     def _judgement(self, piece: Slice) -> Judgement:
         dialect = self._dialect
         facts = (dialect.name, dialect.has_decimal_comma, dict(dialect.running_time_mapping))
         return judgement_of(self._plants, piece.plant_codes, piece.day, *facts)
 
-    def _judge(self, piece: Slice, mapped: Mapped, judgement: Judgement | None, kept_keys: pd.Series | None = None) -> Judged:
+    def _judge(
+        self,
+        piece: Slice,
+        mapped: Mapped,
+        around: LookedUp,
+        judgement: Judgement | None,
+        kept_keys: pd.Series | None = None,
+    ) -> Judged:
         frame, mapping, engine = mapped.frame, self._dialect.running_time_mapping, self._session.engine
         plants = with_created(engine, frame["plant_code"], self._plants) if self._creates_plants else self._plants
-        started = time.perf_counter()
-        with engine.begin() as connection:  # not the one that writes, which has its hands full
-            # A new month that somebody else is about to make waits for our write, and this would wait behind it, for ever.
-            connection.execute(_NOT_FOR_EVER, {"wait": self._lock_wait})
-            machine_days = frame.loc[:, ["equipment_number", "date"]].dropna().drop_duplicates()
-            own_plants = frame["plant_code"].dropna().unique()
-            neighbours = read_neighbours(connection, machine_days, piece.plant_codes, own_plants=own_plants)
-        looked_up = time.perf_counter() - started
-        context = with_context(frame, plants, neighbours, [piece.day] if piece.day else [])
+        context = with_context(frame, plants, around.neighbours, [piece.day] if piece.day else [])
         readings = judge(context, mapped.digests, judgement)
         keys = record_keys(mapped.records, frame, KEY, mapping) if kept_keys is None else kept_keys
 
@@ -108,5 +113,5 @@ class ReadingsWriter:
             tally=readings.tally,
         )
         judged.counts.noted_by_rule.update(readings.noted_by_rule)
-        judged.counts.spend("neighbours", looked_up)
+        judged.counts.spend("neighbours", around.seconds)
         return judged
