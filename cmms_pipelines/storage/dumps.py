@@ -5,11 +5,13 @@ databases and says what is in them (`operate.backup_file`).
 """
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import psycopg
 from psycopg import sql
@@ -22,6 +24,7 @@ from cmms_pipelines.storage.engine import CONNECT_TIMEOUT_S, unreachable, where
 
 LOCK_TIMEOUT = "60s"
 _SCHEMAS = f"SELECT namespace.nspname FROM pg_namespace AS namespace WHERE {OF_USERS} AND namespace.nspname <> 'public'"
+_SINCE_17 = b"SET transaction_timeout = 0;\n"  # `pg_restore` writes it for every server, and earlier ones refuse it
 _IN_PUBLIC = """
     SELECT class.relkind::text, class.relname FROM pg_class AS class
     WHERE class.relnamespace = to_regnamespace('public') AND class.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
@@ -113,35 +116,46 @@ def load(address: str, file: Path) -> None:
     """
     with connected(address) as connection:
         removals = [statement.as_string(connection) for statement in _removals(connection)]
+        unknown = _SINCE_17 if connection.info.server_version < 170_000 else None
     preamble = "\n".join(["BEGIN;", *(f"{statement};" for statement in removals), ""])
     command = [_program("psql"), "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--dbname={_without_password(address)}"]
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as said_of_file:
+        reading = [_program("pg_restore"), "--no-owner", "--no-privileges", "--file=-", str(file)]
         psql = subprocess.Popen(command, env=_environment(address), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
-        with psql:
-            if psql.stdin is None:
-                raise TypeError("psql was started with a pipe")
+        with psql, subprocess.Popen(reading, stdout=subprocess.PIPE, stderr=said_of_file) as read:
+            if psql.stdin is None or read.stdout is None:
+                raise TypeError("both were started with a pipe")
             with suppress(BrokenPipeError):  # psql has ended, and said why
                 psql.stdin.write(preamble.encode())
-                psql.stdin.flush()
-                read = subprocess.run(
-                    [_program("pg_restore"), "--no-owner", "--no-privileges", "--file=-", str(file)],
-                    stdout=psql.stdin,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    check=False,
-                )
-                if read.returncode == 0:  # a dump that ends early must not be taken for a whole one
+                _copy(read.stdout, psql.stdin, without=unknown)
+                if read.wait() == 0:  # a dump that ends early must not be taken for a whole one
                     psql.stdin.write(b"COMMIT;\n")
-                    psql.stdin.flush()
-        said.seek(0)
-        reason = said.read().decode(errors="replace")
+            with suppress(BrokenPipeError):
+                psql.stdin.close()
+        reason, reason_of_file = _all_of(said), _all_of(said_of_file)
     if psql.returncode != 0:
         raise PermanentError(f"The database on {where(address)} refused the backup, and is as it was: {_reason(reason)}")
     if read.returncode != 0:
-        raise PermanentError(f"The dump {file.name} cannot be read, and the database is as it was: {_reason(read.stderr)}")
+        raise PermanentError(f"The dump {file.name} cannot be read, and the database is as it was: {_reason(reason_of_file)}")
     with connected(address) as connection:
         connection.autocommit = True
         connection.execute("ANALYZE")
+
+
+def _copy(source: IO[bytes], target: IO[bytes], *, without: bytes | None) -> None:
+    """Copy all lines, leaving out the first that is `without`: it stands at the head, before any row of a table."""
+    if without is not None:
+        for line in source:
+            if line == without:
+                break
+            target.write(line)
+    shutil.copyfileobj(source, target)
+    target.flush()
+
+
+def _all_of(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _removals(connection: psycopg.Connection) -> list[sql.Composed]:
