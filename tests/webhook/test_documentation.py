@@ -40,6 +40,14 @@ def test_every_answer_is_on_the_page() -> None:
             assert re.search(rf"^\| {status_of(kind)} \| .*`{kind}`", PAGE, re.MULTILINE), kind
 
 
+def test_every_query_on_the_page_runs(database: Database) -> None:
+    queries = re.findall(r"`(SELECT [^`]+)`", PAGE)
+    assert queries
+    with database.engine.connect() as connection:
+        for query in queries:
+            connection.exec_driver_sql(query)
+
+
 def test_the_payload_of_every_event_type_has_its_schema_in_the_description() -> None:
     described: dict[str, Any] = {"components": {"schemas": {}}}
     describe_payloads(described)
