@@ -184,3 +184,35 @@ def test_any_order_and_repetition_of_a_sources_statements_ends_in_the_same_state
             base, values = result.base, dict(result.values)
         ends.append((forms(values), forms(base.values)))
     assert ends[0] == ends[1]
+
+
+GROUPED = frozenset(("status", "started_at", "completed_at", "closed_at", "cost", "currency", "equipment_number", "plant_code"))
+ADDED_TO = frozenset(("notes",))
+
+
+@SOME
+@given(EVENTS, st.data())
+def test_of_a_field_that_nobody_edits_here_the_sources_newest_word_stands_in_any_order_and_repetition(
+    drawn: list[tuple[dict[str, JsonValue], int]], data: st.DataObject
+) -> None:
+    """Statements of the same fields overtake each other, and come again after newer ones."""
+    statements = [
+        (
+            {
+                name: value
+                for name, value in stated.items()
+                if name not in GROUPED | ADDED_TO and not is_cleared_safety(name, value)
+            },
+            minutes(10 * number),
+        )
+        for number, (stated, _) in enumerate(drawn)
+    ]
+    repeated = [one for one, (_, times) in zip(statements, drawn, strict=True) for _ in range(1 + times % 2)]
+    agreed: dict[str, JsonValue] = dict.fromkeys(FIELDS)
+    base, values = Base(agreed, dict.fromkeys(agreed, minutes(-60))), dict(agreed)
+    for stated, at in data.draw(st.permutations(repeated)):
+        case = Case("work_order", base, Side(values), Side(stated, dict.fromkeys(stated, at)))
+        result = merge(case, DEFAULT_POLICY)
+        base, values = result.base, dict(result.values)
+    newest = {name: value for stated, _ in statements for name, value in stated.items()}
+    assert forms(values) == forms({**agreed, **newest})
