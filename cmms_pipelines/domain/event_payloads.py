@@ -150,11 +150,22 @@ class MeterReadingPayload(Payload):
         allow_inf_nan=False,
         description="What the machine ran on that day, in `unit`; without it the difference to the reading before.",
     )
+    counter_limit: Decimal | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        validation_alias=named("counter_limit", "overflow_at", "rollover_at"),
+        description="Where the counter starts again from 0, in `unit`. Told once, it explains lower readings from then on.",
+    )
     unit: Unit = Field(default="h", validation_alias=named("unit", "reading_unit", "uom"), examples=["h"])
 
     def cumulative_h(self) -> Decimal:
         """Return the counter in hours."""
         return hours_of(self.reading, self.unit)
+
+    def limit_h(self) -> Decimal | None:
+        """Return the counter's limit in hours, None when the source did not give it."""
+        return None if self.counter_limit is None else hours_of(self.counter_limit, self.unit)
 
     def running_h(self) -> Decimal | None:
         """Return the day's running time in hours, None when the source did not give it."""

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 
 from cmms_pipelines.domain.conflict_cases import Rule
@@ -23,7 +24,7 @@ from cmms_pipelines.storage.equipment_lookup import KnownEquipment
 from cmms_pipelines.storage.inbox_claims import ClaimedEvent, Settlement, Verdict, refused, waits_for
 from cmms_pipelines.storage.machine_days import Change, lock_machines, work_out_days
 from cmms_pipelines.storage.partitions import ensure_month_partitions
-from cmms_pipelines.storage.tables import counter_facts, equipment, equipment_running_times, plants
+from cmms_pipelines.storage.tables import counter_events, counter_facts, equipment, equipment_running_times, plants
 
 FIRST_DAY = date(1990, 1, 1)
 _AHEAD = timedelta(days=2)  # a reading may come from the day after at the other side of the world, and clocks differ
@@ -58,6 +59,24 @@ _MACHINES = sa.text(f"""
 """)
 
 
+_LEARN = sa.text(f"""
+    INSERT INTO {counter_facts.fullname} AS known (equipment_id, overflow_at, is_counting_backwards)
+    SELECT id, overflow_at, false FROM jsonb_to_recordset(CAST(:limits AS jsonb)) AS told (id bigint, overflow_at numeric(14,4))
+    ORDER BY id
+    ON CONFLICT (equipment_id) DO UPDATE SET overflow_at = excluded.overflow_at, updated_at = now()
+    WHERE known.overflow_at IS NULL OR known.overflow_at < excluded.overflow_at
+    RETURNING equipment_id
+""")
+
+# a limit explains what waits for it, and what was taken for a reset
+_AFFECTED = sa.text(f"""
+    SELECT equipment_id, date FROM {counter_events.fullname} WHERE equipment_id = ANY(CAST(:ids AS bigint[]))
+    UNION
+    SELECT equipment_id, date FROM {_TIMES}
+    WHERE equipment_id = ANY(CAST(:ids AS bigint[])) AND readings IS NOT NULL AND source <> '{EXTERNAL_API}'
+""")
+
+
 @dataclass
 class _Machine:
     """The days of one machine during a batch."""
@@ -81,6 +100,7 @@ def apply_meter_readings(
     """
     settlements: list[Settlement] = []
     placed: list[tuple[ClaimedEvent, KnownEquipment, DayReading]] = []
+    limits: dict[int, float] = {}
     for event, payload in events:
         machine = known.get(payload.equipment_number)
         if machine is None:
@@ -92,11 +112,24 @@ def apply_meter_readings(
             settlements.append(refused(event, Refusal("reading_date_implausible", message)))
             continue
         placed.append((event, machine, reading))
+        if (limit := payload.limit_h()) is not None:
+            limits[machine.id] = max(float(limit), limits.get(machine.id, 0.0))
     if placed:
+        lock_machines(connection, {machine.id for _, machine, _ in placed})
+        _learn(connection, limits)
         machines = _load(connection, [(machine, reading.day) for _, machine, reading in placed])
         settlements += [_place(event, machines[machine.id], reading) for event, machine, reading in placed]
         _write(connection, machines.values())
     return settlements
+
+
+def _learn(connection: sa.Connection, limits: Mapping[int, float]) -> None:
+    """Keep what events tell of counters' limits, and work out again what it explains; the machines are locked."""
+    if limits:
+        told = [{"id": identifier, "overflow_at": limit} for identifier, limit in limits.items()]
+        learned = list(connection.scalars(_LEARN, {"limits": orjson.dumps(told).decode()}))
+        days = connection.execute(_AFFECTED, {"ids": learned}) if learned else ()
+        work_out_days(connection, {(row.equipment_id, row.date): None for row in days})
 
 
 def _reading(event: ClaimedEvent, payload: MeterReadingPayload, machine: KnownEquipment) -> DayReading:
@@ -175,7 +208,6 @@ def _number(value: Decimal | None) -> float | None:
 
 def _load(connection: sa.Connection, wanted: Sequence[tuple[KnownEquipment, date]]) -> dict[int, _Machine]:
     known = {machine.id: machine for machine, _ in wanted}
-    lock_machines(connection, known)
     machines: dict[int, _Machine] = {}
     for found in connection.execute(_MACHINES, {"ids": list(known)}).mappings():
         limit = found["overflow_at"]

@@ -199,6 +199,16 @@ def test_a_policy_that_gives_a_system_authority_decides_and_can_be_undone(world:
     assert waiting["is_reopened"]
 
 
+def test_a_limit_that_an_event_tells_explains_what_waits_and_what_falls_from_then_on(world: Database) -> None:
+    tell(world, (0, 9998), (1, 12))
+    assert len(conflicts(world)) == 1
+    read(world, 2, 20, counter_limit=10_000)
+    drain_now(world.url)
+    assert (conflicts(world), [one["status"] for one in conflicts(world, "converged")]) == ([], ["converged"])
+    assert days(world) == [(0, None, 9998, 9998), (1, 14, 12, 10_012), (2, 8, 20, 10_020)]
+    assert query(world.url, "SELECT kind FROM cmms.counter_events") == [("rollover",)]
+
+
 def test_two_systems_that_read_one_meter_have_a_conflict_each(world: Database, fallen: int) -> None:
     read(world, 3, 30, system="maximo")
     drain_now(world.url)

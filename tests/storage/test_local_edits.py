@@ -1,14 +1,17 @@
 """What is edited here stays, gives way or waits for somebody, and nothing of either side is lost without a trace."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.local_edits import WorkOrderEdit
 from cmms_pipelines.storage.configurations import write_configuration
-from cmms_pipelines.storage.editing import StaleVersionError
+from cmms_pipelines.storage.editing import StaleVersionError, edit_work_order
 from tests.conftest import Database
 from tests.storage.edits_world import (
+    at,
     audit,
     conflicts,
     create_order,
@@ -17,6 +20,7 @@ from tests.storage.edits_world import (
     source_says,
 )
 from tests.storage.inbox_world import drain_now, order_row, query, work_order
+from tests.storage.test_running_times import wait_until_somebody_waits
 
 CLOSE = {"title": "ours", "at": 10}  # within the allowed skew of an edit at 12: nobody wrote last
 
@@ -155,3 +159,20 @@ def test_two_drains_and_an_edit_of_one_order_at_once_end_in_one_conflict(databas
     source_says(database, 12, title="last of theirs")
     [waiting] = conflicts(database)
     assert (order_row(database.url)["title"], waiting["ours"], waiting["theirs"]) == ("ours", "ours", "last of theirs")
+
+
+def test_an_event_waits_for_an_edit_of_its_order_that_is_about_to_be_committed_and_is_judged_against_it(
+    database: Database,
+) -> None:
+    order_id = create_order(database)
+    work_order(database.url, at=10, title="theirs")
+    with ThreadPoolExecutor(1) as pool:
+        with database.engine.begin() as connection:
+            wanted = WorkOrderEdit(title="ours")
+            edit_work_order(connection, order_id, wanted, expected_version=1, actor="Ada", now=at(12))
+            drained = pool.submit(drain_now, database.url)
+            wait_until_somebody_waits(database.engine)
+        assert drained.result(20).applied == 1
+    [conflict] = conflicts(database)
+    assert (conflict["base"], conflict["ours"], conflict["theirs"]) == ("A", "ours", "theirs")
+    assert order_row(database.url)["title"] == "ours"
