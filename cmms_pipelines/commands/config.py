@@ -124,6 +124,9 @@ def set_document(
     *,
     file: Annotated[Path, typer.Option("--file", help="The document, as JSON or (by its name) TOML; '-' reads JSON from stdin.")],
     version: Annotated[int | None, typer.Option(min=0, help="Only if it is still at this version; 0: nothing is stored.")] = None,
+    is_active: Annotated[
+        bool | None, typer.Option("--on/--off", help="Switch it on, or off as if nothing were stored; by default as it is.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a document the configuration in force; what it leaves out is as by default. One that does not fit changes nothing."""
@@ -141,6 +144,7 @@ def set_document(
             document,
             expected_version=version,
             actor=operator(),
+            is_active=is_active,
         )
         shown = centre.show(connection, settings, place.kind, place.system)
     if as_json:

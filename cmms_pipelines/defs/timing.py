@@ -36,8 +36,12 @@ def _timed(schedule: dg.ScheduleDefinition, settings: Settings) -> dg.ScheduleDe
         execution_fn=_gated(schedule, cron, settings.time_zone),
         required_resource_keys={*schedule.required_resource_keys, WAREHOUSE},
         default_status=schedule.default_status,
-        description=f"{schedule.description} `cmms config show schedules` says which times are configured.",
+        description=f"{schedule.description}{_configured(schedule, cron)}",
     )
+
+
+def _configured(schedule: dg.ScheduleDefinition, cron: str) -> str:
+    return "" if cron == schedule.cron_schedule else f" Configured: {cron} (`cmms config show schedules`)."
 
 
 def _gated(

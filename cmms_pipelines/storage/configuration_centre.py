@@ -170,13 +170,14 @@ def change(
     *,
     expected_version: int | None,
     actor: str,
-    is_active: bool = True,
+    is_active: bool | None = None,
 ) -> StoredConfiguration:
     """Store a document as the newest version; an identical one adds none.
 
     Args:
         box: seals the addresses of channels of alerts, which people write in clear; asked only where there are some.
         expected_version: the version that the caller has seen, 0 where there was none; None takes whatever is there.
+        is_active: False switches it off, as if nothing were stored; None leaves that as it is.
 
     Raises:
         UnusableDocumentError: the document does not fit; nothing is stored.
@@ -191,7 +192,8 @@ def change(
         raise VersionConflictError(f"The configuration of {kind.name} for {system} is at version {current} by now.", current)
     if kind.name == ALERTS and isinstance(document, Mapping):
         document = sealed(cast("Document", document), before.configuration if before else {}, box)
-    return write_configuration(connection, system, kind.name, kind.check(document), actor=actor, is_active=is_active)
+    is_on = (before is None or before.is_active) if is_active is None else is_active
+    return write_configuration(connection, system, kind.name, kind.check(document), actor=actor, is_active=is_on)
 
 
 def judge(kind: Kind, document: object, before: Document) -> dict[str, Any]:
@@ -257,8 +259,9 @@ def rollback(
         raise VersionConflictError(
             f"The configuration of {kind.name} for {system} is at version {stored.version} by now.", stored.version
         )
-    document = version_of(connection, kind, system, to_version)
-    return write_configuration(connection, system, kind.name, kind.check(document), actor=actor)
+    document = kind.check(version_of(connection, kind, system, to_version))
+    was_off = any(one.version == to_version and not one.is_active for one in read_versions(connection, kind.name, system))
+    return write_configuration(connection, system, kind.name, document, actor=actor, is_active=not was_off)
 
 
 def check_system(kind: Kind, system: str) -> None:

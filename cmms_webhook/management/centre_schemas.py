@@ -46,7 +46,7 @@ class CentreDocument(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     configuration: dict[str, Any] = Field(description="the whole document; what it leaves out is as by default")
-    is_active: bool = Field(default=True, description="false: as if nothing were stored")
+    is_active: bool | None = Field(default=None, description="false: as if nothing were stored; left out: as it is")
 
 
 class CentreJudgement(BaseModel):

@@ -180,6 +180,11 @@ def test_kinds_of_systems_stand_side_by_side_and_toml_is_read(world: World) -> N
     assert world.json("show", "conflicts", "atlas")["values"]["allowed_skew_s"]["value"] == 9
     assert world.json("set", "webhook", "plant-cmms", "--file", world.file({"tolerance_s": 20}))["version"] == 1
     assert world.json("history", "plant-cmms")[0]["configuration"]["tolerance_s"] == 20
+    assert not world.json("set", "webhook", "plant-cmms", "--file", world.file({"tolerance_s": 30}), "--off")["is_active"]
+    assert not world.json("set", "webhook", "plant-cmms", "--file", world.file({"tolerance_s": 40}))["is_active"]  # stays off
+    world.json("rollback", "plant-cmms", "--to", "1")
+    shown = world.json("show", "webhook", "plant-cmms")
+    assert (shown["is_active"], shown["values"]["tolerance_s"]["value"]) == (True, 20)
 
 
 def test_addresses_of_channels_are_sealed_wherever_they_are_shown(world: World) -> None:
