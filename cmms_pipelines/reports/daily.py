@@ -23,6 +23,7 @@ NIGHT_BEGINS = dt.time(20)
 SHOWN = 12
 Row = dict[str, Any]
 _DONE = ("success", "partial")
+_FRESHNESS = ("is_active desc", "freshness = 'no machines'", "days_late desc nulls first", "plant_code")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Daily:
     syncs: Sequence[Row]
     not_run: Sequence[str]
     plants_missing: Sequence[Row]
+    plants_quiet: Sequence[Row]
+    """Plants of which the source had nothing to say, as on the same weekday before."""
     plants: int
     refused: Sequence[Row]
     due: Sequence[Row]
@@ -130,7 +133,8 @@ def read_daily(engine: sa.Engine, day: dt.date, now: dt.datetime, time_zone: str
             paused=str(pause) if (pause := read_controls(connection).pause) else None,
             syncs=syncs,
             not_run=sorted(usual - {sync["sync_type"] for sync in syncs}),
-            plants_missing=missing,
+            plants_missing=[row for row in missing if row["is_lacking"]],
+            plants_quiet=[row for row in missing if not row["is_lacking"]],
             plants=plants,
             refused=nights.refused_between(connection, since, until),
             due=due,
@@ -142,7 +146,7 @@ def read_daily(engine: sa.Engine, day: dt.date, now: dt.datetime, time_zone: str
             conflicts=queue_status(connection),
             alert_counts=count_by_severity(connection),
             alerts=find_many(connection, limit=SHOWN),
-            freshness=_first(connection, marts, "data_freshness", ("is_active desc", "days_late desc nulls first", "plant_code")),
+            freshness=_first(connection, marts, "data_freshness", _FRESHNESS),
             figures=nights.figures_between(connection, since, until),
             kpis=_newest_kpis(connection, marts),
             has_marts=bool(marts),

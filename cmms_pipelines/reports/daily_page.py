@@ -66,12 +66,12 @@ def page_of(daily: Daily, pictures: Mapping[str, Mapping[str, str]], *, time_zon
 
 
 def _tiles(daily: Daily) -> list[tuple[str, str, bool]]:
-    covered = daily.plants - len(daily.plants_missing)
+    covered = daily.plants - len(daily.plants_missing) - len(daily.plants_quiet)
     dead = int(daily.events["counts"]["dead_letter"])
     standing = sum(count for severity, count in daily.alert_counts.items() if severity != "info")
     records = sum(int(sync["records_processed"]) for sync in daily.syncs)
     return [
-        ("plants with readings", f"{covered} / {daily.plants}", covered < daily.plants),
+        ("plants with readings", f"{covered} / {daily.plants}", bool(daily.plants_missing)),
         ("records received", f"{records:,}", False),
         ("records refused", f"{daily.refused_records:,}", daily.refused_records > 0),
         ("alerts that stand", f"{standing:,}", standing > 0),
@@ -84,7 +84,7 @@ def _figures(daily: Daily) -> list[dict[str, Any]]:
     found = daily.figures
     ended, records = int(found["ended"] or 0), int(found["records"] or 0)
     shown = {
-        "syncs that succeeded": f"{found['good']} of {ended} ({found['good'] / ended:.1%})" if ended else None,
+        "syncs without failure or refusal": f"{found['good']} of {ended} ({found['good'] / ended:.1%})" if ended else None,
         "records refused": f"{int(found['refused'])} of {records:,} ({int(found['refused']) / records:.2%})" if records else None,
         "records per second": f"{float(found['records_per_s']):,.0f}" if found["records_per_s"] else None,
         "answer of the external API, p95": f"{found['api_p95_ms']:,.0f} ms" if found["api_p95_ms"] is not None else None,

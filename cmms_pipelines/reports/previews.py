@@ -71,7 +71,7 @@ VIEWS: Mapping[str, View] = {
         },
     ),
     "data_freshness": View(
-        order=("is_active desc", "days_late desc nulls first", "plant_code"),
+        order=("is_active desc", "freshness = 'no machines'", "days_late desc nulls first", "plant_code"),
         counts={
             "plants_fresh": "count(*) filter (where freshness = 'fresh')",
             "plants_late": "count(*) filter (where freshness = 'late')",

@@ -22,6 +22,7 @@ from cmms_pipelines.storage.tables import (
 
 NIGHTLY = ("plants", "equipment", "running_times")
 STUCK_DAYS = 14
+SAME_WEEKDAYS = 4
 _LOGS, _READINGS, _REJECTIONS = api_sync_logs.fullname, equipment_running_times.fullname, sync_rejections.fullname
 
 _SYNCS = sa.text(f"""
@@ -36,8 +37,17 @@ _USUAL = sa.text(f"""
     SELECT DISTINCT sync_type FROM {_LOGS}
     WHERE sync_type <> 'clean_up' AND NOT scope ? 'replay' AND sync_started_at >= :since AND sync_started_at < :until
 """)
+# As for the alert on missing days: a source that was asked and had nothing is odd only on a weekday that always had some.
 _MISSING = sa.text(f"""
-    SELECT plant.plant_code, plant.name, machines.active AS machines, newest.day AS newest_on, synced.day IS NOT NULL AS was_asked
+    SELECT plant.plant_code, plant.name, machines.active AS machines, newest.day AS newest_on,
+           synced.day IS NOT NULL AS was_asked,
+           synced.day IS NULL OR NOT EXISTS (
+               SELECT FROM generate_series(1, {SAME_WEEKDAYS}) AS weeks
+               WHERE NOT EXISTS (
+                   SELECT FROM {_READINGS} AS reading
+                   WHERE reading.plant_id = plant.id AND reading.date = CAST(:day AS date) - 7 * weeks
+               )
+           ) AS is_lacking
     FROM {plants.fullname} AS plant
     CROSS JOIN LATERAL (
         SELECT count(*) AS active FROM {equipment.fullname} AS machine WHERE machine.plant_id = plant.id AND machine.is_active
@@ -110,7 +120,10 @@ def usual_syncs(connection: sa.Connection, since: dt.datetime, until: dt.datetim
 
 
 def plants_without(connection: sa.Connection, day: dt.date) -> tuple[list[dict[str, Any]], int]:
-    """Return the active plants that have no reading of a day, and how many active plants with machines there are."""
+    """Return the active plants that have no reading of a day, and how many active plants with machines there are.
+
+    A plant `is_lacking` unless the source was asked and this weekday is one on which it has had nothing before.
+    """
     return _rows(connection, _MISSING, day=day), int(connection.execute(_ACTIVE_PLANTS).scalar_one())
 
 

@@ -21,6 +21,7 @@ from cmms_pipelines.reports.daily_page import make_page, page_of
 from cmms_pipelines.reports.kept import forget_old_pages, path_of, write_page
 from cmms_pipelines.reports.mailing import send_report
 from cmms_pipelines.settings import Settings
+from cmms_pipelines.storage import nights
 from cmms_pipelines.storage.alert_configuration import write_alert_configuration
 from cmms_pipelines.storage.secrets import secret_box
 from tests.alerts.conftest import MailServer
@@ -95,11 +96,29 @@ def test_plants_without_readings_of_yesterday_are_named(daily: Daily, built: Bui
     yesterday = {row["plant_id"] for row in built.rows.equipment_running_times if row["date"] == dt.date(2026, 3, 9)}
     active = {row["plant_id"] for row in built.rows.equipment if row["is_active"]}
     codes = {row["id"]: row["plant_code"] for row in built.rows.plants}
-    assert {row["plant_code"] for row in daily.plants_missing} == {codes[plant] for plant in active - yesterday}
+    without = {row["plant_code"] for row in (*daily.plants_missing, *daily.plants_quiet)}
+    assert without == {codes[plant] for plant in active - yesterday}
     assert daily.plants == len(active)
     lacking = replace(daily, not_run=[], plants_missing=[{"plant_code": "B6JFK"}])
     assert lacking.problems == ["1 of 4 plants have no readings of 09 Mar: B6JFK."]
     assert "--date 2026-03-09 --plant B6JFK" in " ".join(action.command for action in lacking.actions)
+
+
+def test_a_plant_whose_source_had_nothing_is_quiet_unless_the_weekday_always_had_readings(night: sa.Engine) -> None:
+    day = dt.date(2026, 2, 23)
+    asked = sa.text("""
+        INSERT INTO cmms.sync_slices (sync_key, slice_key, sync_type, sync_log_id, date, plant_codes)
+        VALUES ('k', 's', 'running_times', 9002, :day, ARRAY['AKL', 'LAX'])""")
+    gone = sa.text("""
+        DELETE FROM cmms.equipment_running_times AS reading USING cmms.plants AS plant
+        WHERE plant.id = reading.plant_id AND plant.plant_code IN ('AKL', 'LAX', 'UTC')
+          AND (date = :day OR (date = :day - 14 AND plant_code = 'LAX'))""")
+    with night.connect() as connection:
+        connection.execute(asked, {"day": day})
+        connection.execute(gone, {"day": day})
+        found = {row["plant_code"]: row["is_lacking"] for row in nights.plants_without(connection, day)[0]}
+        connection.rollback()
+    assert found == {"UTC": True, "AKL": True, "LAX": False}, "nobody asked; it always had some; it had none two weeks before"
 
 
 @pytest.mark.parametrize(
@@ -156,9 +175,7 @@ def test_a_counter_that_stands_still_while_the_machine_runs_is_named(night: sa.E
         number = connection.execute(
             sa.text("SELECT equipment_number FROM cmms.equipment WHERE id = :id"), {"id": machine}
         ).scalar()
-        from cmms_pipelines.storage.nights import stuck_counters  # noqa: PLC0415 - beside the one statement it judges
-
-        found = stuck_counters(connection, dt.date(2026, 3, 9), 10)
+        found = nights.stuck_counters(connection, dt.date(2026, 3, 9), 10)
         connection.rollback()
     assert [row["equipment_number"] for row in found] == [number]
 
@@ -235,6 +252,7 @@ def test_what_comes_from_outside_is_text_on_the_page_and_never_runs(daily: Daily
         paused=HOSTILE,
         refused=[refused],
         syncs=[sync],
+        plants_quiet=[{"plant_code": HOSTILE}],
         plants_missing=[{"plant_code": HOSTILE, "name": HOSTILE, "machines": 1, "newest_on": None, "was_asked": False}],
         due=[{HOSTILE: HOSTILE}],
         due_columns=[HOSTILE],
