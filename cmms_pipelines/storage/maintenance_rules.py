@@ -187,7 +187,7 @@ def _subject_of(connection: sa.Connection, rule: MaintenanceRule) -> dict[str, i
     """Return the keys of the group or machine that a rule is for."""
     if rule.equipment_group is not None:
         key = connection.scalar(sa.select(equipment_groups.c.id).where(equipment_groups.c.name == rule.equipment_group))
-        known = "`cmms config` and the file of groups say which there are"
+        known = "the groups are those of CMMS_EQUIPMENT_GROUPS_FILE, once a sync of equipment has made them"
     else:
         number = read_key(rule.equipment_number) or rule.equipment_number
         key = connection.scalar(sa.select(equipment.c.id).where(equipment.c.equipment_number == number))
