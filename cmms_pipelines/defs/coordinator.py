@@ -11,7 +11,7 @@ STARTS_AT_ONCE = "cmms/starts_at_once"
 """The tag of jobs that pass the queue by."""
 
 
-class PromptRunCoordinator(QueuedRunCoordinator):  # type: ignore[type-arg]
+class PromptRunCoordinator(QueuedRunCoordinator):
     """Dagster's queue, but for runs that somebody waits for and that no limit is meant for.
 
     The queue is looked at once a second, and full while as many runs work as may: a drain of the inbox would begin that much

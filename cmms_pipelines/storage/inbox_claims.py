@@ -219,7 +219,8 @@ def _blocked_from(connection: sa.Connection, mine: Sequence[ClaimedEvent]) -> di
         },
     ).all()
     found: dict[tuple[str, str], int] = {}
-    for system, entity in left_behind:
+    for row in left_behind:
+        system, entity = str(row.system), str(row.entity)
         sequences = claimed[system, entity]
         wanted = {"system": system, "entity": entity, "last": sequences[-1], "claimed": sequences}
         first = connection.scalar(_UNCLAIMED_BEFORE, wanted)
