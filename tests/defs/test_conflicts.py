@@ -55,6 +55,25 @@ def test_the_job_says_first_what_it_would_decide_and_decides_when_told(database:
     assert audited == [("Ada", done.run_id)]
 
 
+@pytest.mark.parametrize(
+    ("job", "config", "says"),
+    [
+        ("resolve_conflicts", {}, "choice is ours, theirs or by_hand, and not ''"),
+        ("resolve_conflicts", {"choice": "ours", "fields": ["title"]}, "Say why"),
+        ("resolve_conflicts", {"choice": "ours", "reason": "x"}, "Say which conflicts"),
+        ("edit_record", {}, "Name a work_order by its id"),
+        ("create_work_order", {}, "title: String should have at least 1 character"),
+    ],
+)
+def test_a_job_as_the_launchpad_fills_it_in_says_what_is_missing(
+    database: Database, order_id: int, job: str, config: dict[str, Any], says: str
+) -> None:
+    op = {"resolve_conflicts": "decide_conflicts", "edit_record": "change_record"}.get(job, "make_work_order")
+    [failure] = [event.step_failure_data for event in run(database, job, op, **config).all_events if event.is_step_failure]
+    assert failure.user_failure_data is not None
+    assert says in (failure.user_failure_data.description or "")
+
+
 def test_a_record_is_edited_by_a_job_with_who_and_why(database: Database, order_id: int) -> None:
     done = run(
         database, "edit_record", "change_record", entity_type="work_order", key=str(order_id), by="Ada",

@@ -19,10 +19,13 @@ _COLUMNS = ("id", "entity_type", "entity_key", "field", "ours", "theirs", "decis
 
 
 class ResolveConflictsConfig(dg.Config):
-    """Which open conflicts to decide, and how; what is left empty does not restrict, but something must."""
+    """Which open conflicts to decide, and how; what is left empty does not restrict, but something must.
 
-    choice: str = Field(description="ours, theirs, or by_hand with a value and one id.")
-    reason: str = Field(description="Why; it is kept with each decision.")
+    Everything has a default, so that the launchpad shows all there is to fill in; a run says in a sentence what is missing.
+    """
+
+    choice: str = Field(default="", description="ours, theirs, or by_hand with a value and one id.")
+    reason: str = Field(default="", description="Why, which has to be said; it is kept with each decision.")
     value: str = Field(default="", description='By hand: the value as JSON, such as "high" or 12.5.')
     ids: list[int] = Field(default=[], description="Numbers of conflicts, as the queue shows them.")
     sources: list[str] = Field(default=[], description="Systems, such as plant-cmms.")
@@ -39,9 +42,9 @@ class ResolveConflictsConfig(dg.Config):
 class EditRecordConfig(dg.Config):
     """What to change on one work order or machine."""
 
-    entity_type: str = Field(description="work_order or equipment.")
-    key: str = Field(description="Of an order its id here, of a machine its number.")
-    changes: dict[str, Any] = Field(description="Fields with their new values; null clears one.")
+    entity_type: str = Field(default="work_order", description="work_order or equipment.")
+    key: str = Field(default="", description="Of an order its id here, of a machine its number.")
+    changes: dict[str, Any] = Field(default={}, description="Fields with their new values, at least one; null clears one.")
     version: int = Field(default=0, description="Only if it is still at this version; 0: whatever is there.")
     reason: str = Field(default="", description="Why; it is kept in the audit log.")
     by: str = Field(default="Dagster UI", description="Who you are.")
@@ -50,8 +53,8 @@ class EditRecordConfig(dg.Config):
 class CreateWorkOrderConfig(dg.Config):
     """A work order to be made for a machine."""
 
-    equipment_number: str = Field(description="The machine.")
-    title: str = Field(description="What is to be done.")
+    equipment_number: str = Field(default="", description="The machine; it has to be named.")
+    title: str = Field(default="", description="What is to be done; it has to be said.")
     fields: dict[str, Any] = Field(default={}, description="More of it: priority, assignee, due_at, description, parts, ...")
     source: str = Field(default="local", description="Whose order it is: a system, or local.")
     work_order_number: str = Field(default="", description="Its number there; empty: one is given here.")
@@ -70,9 +73,12 @@ def decide_conflicts(context: dg.OpExecutionContext, config: ResolveConflictsCon
     with operator_errors(context):
         try:
             choice = Choice(config.choice)
+        except ValueError as error:
+            raise PermanentError(f"Say what to decide: choice is ours, theirs or by_hand, and not {config.choice!r}.") from error
+        try:
             value = orjson.loads(config.value) if config.value else None
         except ValueError as error:
-            raise PermanentError(f"The decision cannot be read: {error}.") from error
+            raise PermanentError(f"The value is no JSON: {error}.") from error
         by = Resolution(choice, config.by, config.reason, value, context.run.run_id)
         wanted = ConflictFilter(
             statuses=["open"],

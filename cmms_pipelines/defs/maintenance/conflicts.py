@@ -19,7 +19,7 @@ SYNC_CONFLICTS = dg.AssetKey(["cmms", "sync_conflicts"])
 NO_OLD_CONFLICTS = "no_old_conflicts"
 OBSERVE_CONFLICTS = "observe_conflicts"
 PREVIEWED = 20
-_SHOWN = ("id", "cmms_system_id", "entity_type", "entity_key", "field", "severity", "rule", "base", "ours", "theirs", "age_h")
+_SHOWN = ("id", "entity_type", "entity_key", "field", "ours", "theirs", "base", "age_h", "severity", "rule", "cmms_system_id")
 
 
 class ConflictLimits(dg.Config):
