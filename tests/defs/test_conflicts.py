@@ -55,12 +55,26 @@ def test_the_job_says_first_what_it_would_decide_and_decides_when_told(database:
     assert audited == [("Ada", done.run_id)]
 
 
+def test_a_job_takes_a_decision_back_once_told_to(database: Database, order_id: int) -> None:
+    config = {"choice": "theirs", "fields": ["title"], "reason": "they called", "dry_run": False}
+    [decided] = run(database, "resolve_conflicts", "decide_conflicts", **config).output_for_node("decide_conflicts")
+    asked = {"id": decided, "reason": "they meant another order", "by": "Ada"}
+    assert run(database, "undo_decision", "take_back", **asked).success
+    assert (conflicts(database), order_row(database.url)["title"]) == ([], "theirs")
+    done = run(database, "undo_decision", "take_back", **asked, dry_run=False)
+    assert (done.success, len(conflicts(database)), order_row(database.url)["title"]) == (True, 1, "ours")
+    audited = query(database.url, "SELECT actor, dagster_run_id FROM cmms.audit_log WHERE action = 'conflict.undone'")
+    assert audited == [("Ada", done.run_id)]
+
+
 @pytest.mark.parametrize(
     ("job", "config", "says"),
     [
         ("resolve_conflicts", {}, "choice is ours, theirs or by_hand, and not ''"),
         ("resolve_conflicts", {"choice": "ours", "fields": ["title"]}, "Say why"),
         ("resolve_conflicts", {"choice": "ours", "reason": "x"}, "Say which conflicts"),
+        ("undo_decision", {"id": 1}, "Say why"),
+        ("undo_decision", {"reason": "x"}, "There is no conflict 0"),
         ("edit_record", {}, "Name a work_order by its id"),
         ("create_work_order", {}, "title: String should have at least 1 character"),
     ],
@@ -68,7 +82,8 @@ def test_the_job_says_first_what_it_would_decide_and_decides_when_told(database:
 def test_a_job_as_the_launchpad_fills_it_in_says_what_is_missing(
     database: Database, order_id: int, job: str, config: dict[str, Any], says: str
 ) -> None:
-    op = {"resolve_conflicts": "decide_conflicts", "edit_record": "change_record"}.get(job, "make_work_order")
+    ops = {"resolve_conflicts": "decide_conflicts", "undo_decision": "take_back", "edit_record": "change_record"}
+    op = ops.get(job, "make_work_order")
     [failure] = [event.step_failure_data for event in run(database, job, op, **config).all_events if event.is_step_failure]
     assert failure.user_failure_data is not None
     assert says in (failure.user_failure_data.description or "")

@@ -112,6 +112,7 @@ def test_the_clean_up_is_tried_twice(defs: dg.Definitions) -> None:
         ("replay_rejections", 3600, 5),
         ("discard_rejections", 600, 5),
         ("resolve_conflicts", 600, 5),
+        ("undo_decision", 120, 5),
         ("edit_record", 120, 5),
         ("create_work_order", 120, 5),
         ("emergency_stop", 120, 100),

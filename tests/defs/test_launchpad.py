@@ -14,9 +14,8 @@ ANSWERED: dict[str, dict[str, Any]] = {
     "acknowledge_alert": {"acknowledge": {"alert": 1}},
     "backfill_running_times": {"backfill_days": {"first_day": "2026-01-01", "last_day": "2026-01-31"}},
     "discard_rejections": {"discard": {"reason": "a test"}},
-    "edit_record": {"change_record": {"entity_type": "equipment", "key": "N1", "changes": {}}},
-    "resolve_conflicts": {"decide_conflicts": {"choice": "ours", "reason": "a test"}},
     "send_test_events": {},
+    "set_maintenance_rule": {"set_rule": {"name": "250 h inspection"}},
 }
 """What must be filled in, by job and step; every other job starts as it stands."""
 
@@ -42,7 +41,10 @@ def test_there_is_a_job_for_every_action() -> None:
         "replay_rejections",
         "discard_rejections",
         "resolve_conflicts",
+        "undo_decision",
         "edit_record",
+        "create_work_order",
+        "set_maintenance_rule",
         "acknowledge_alert",
         "emergency_stop",
         "pause_syncs",

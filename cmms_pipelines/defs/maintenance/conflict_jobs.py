@@ -15,6 +15,7 @@ from cmms_pipelines.defs.running import operator_errors, run_tags
 RESOLVE_CONFLICTS = "resolve_conflicts"
 EDIT_RECORD = "edit_record"
 CREATE_WORK_ORDER = "create_work_order"
+UNDO_DECISION = "undo_decision"
 _COLUMNS = ("id", "entity_type", "entity_key", "field", "ours", "theirs", "decision", "resolution")
 
 
@@ -36,6 +37,16 @@ class ResolveConflictsConfig(dg.Config):
     severities: list[str] = Field(default=[], description="critical, error, warning, info.")
     older_than_h: float = Field(default=0.0, description="Opened at least so many hours ago.")
     dry_run: bool = Field(default=True, description="Say what it would do, and change nothing: switch it off to decide.")
+    by: str = Field(default="Dagster UI", description="Who you are.")
+
+
+class UndoDecisionConfig(dg.Config):
+    """Which decision to take back."""
+
+    id: int = Field(default=0, description="The number of the conflict, as the run that decided it and the audit log show it.")
+    reason: str = Field(default="", description="Why, which has to be said; it is kept with the decision.")
+    version: int = Field(default=0, description="Only if the conflict is still at this version; 0: whatever is there.")
+    dry_run: bool = Field(default=True, description="Say whether it can be undone, and change nothing: switch it off to undo.")
     by: str = Field(default="Dagster UI", description="Who you are.")
 
 
@@ -103,6 +114,27 @@ def decide_conflicts(context: dg.OpExecutionContext, config: ResolveConflictsCon
     context.add_output_metadata({"is_dry_run": config.dry_run, "conflicts": len(rows), "decided": decided})
     context.log.info("%d conflicts %s decided", len(rows), "would be" if config.dry_run else "were")
     return [row["id"] for row in rows]
+
+
+@dg.op(description="Take back what a person or a rule decided; the conflict is open again, and left to a person.")
+def take_back(context: dg.OpExecutionContext, config: UndoDecisionConfig, warehouse: Warehouse) -> int:
+    from cmms_pipelines.storage.conflict_queue import undo  # noqa: PLC0415 - keeps start-up light
+
+    with operator_errors(context), warehouse.engine().connect() as connection, connection.begin() as transaction:
+        opened = undo(
+            connection,
+            config.id,
+            actor=config.by,
+            reason=config.reason,
+            now=datetime.now(UTC),
+            expected_version=config.version or None,
+            run_id=context.run.run_id,
+        )
+        if config.dry_run:
+            transaction.rollback()
+    context.add_output_metadata({"is_dry_run": config.dry_run, "undone": config.id, "open": opened["id"]})
+    context.log.info("The decision of conflict %d %s taken back", config.id, "would be" if config.dry_run else "was")
+    return int(opened["id"])
 
 
 @dg.op(description="Change fields of one work order or machine here; the edit is merged with what its sources say.")
@@ -189,6 +221,16 @@ def create_work_order() -> None:
 )
 def resolve_conflicts() -> None:
     decide_conflicts()
+
+
+@dg.job(
+    name=UNDO_DECISION,
+    tags=run_tags(max_runtime_s=120, priority=5),
+    executor_def=dg.in_process_executor,
+    description="Take back a decision about a conflict, of a person or of a rule; as it stands, only say whether it can be.",
+)
+def undo_decision() -> None:
+    take_back()
 
 
 @dg.job(

@@ -4,7 +4,7 @@ import dagster as dg
 
 from cmms_pipelines.defs.maintenance import work_orders as recorded_orders
 from cmms_pipelines.defs.maintenance.assets import work_orders
-from cmms_pipelines.defs.maintenance.conflict_jobs import create_work_order, edit_record, resolve_conflicts
+from cmms_pipelines.defs.maintenance.conflict_jobs import create_work_order, edit_record, resolve_conflicts, undo_decision
 from cmms_pipelines.defs.maintenance.conflicts import observe_conflicts, observe_conflicts_hourly, observe_queue
 from cmms_pipelines.defs.maintenance.inbox import observe_inbox, observe_inbox_job, observe_inbox_quarter_hourly
 from cmms_pipelines.defs.maintenance.jobs import process_maintenance_events
@@ -25,7 +25,7 @@ def build(time_zone: str) -> dg.Definitions:
     )
     of_conflicts = dg.Definitions(
         assets=[observe_queue],
-        jobs=[observe_conflicts, resolve_conflicts, edit_record, create_work_order, set_maintenance_rule],
+        jobs=[observe_conflicts, resolve_conflicts, undo_decision, edit_record, create_work_order, set_maintenance_rule],
         schedules=[observe_conflicts_hourly],
     )
     return dg.Definitions.merge(of_events, of_conflicts, recorded_orders.build(time_zone))
