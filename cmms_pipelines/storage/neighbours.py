@@ -184,7 +184,7 @@ def read_neighbours_of_plants(connection: sa.Connection, day: date, plant_codes:
     Returns:
         The columns of `read_neighbours`.
     """
-    ids = list(connection.scalars(sa.select(plants.c.id).where(plants.c.plant_code.in_(plant_codes))))
+    ids: list[int] = list(connection.scalars(sa.select(plants.c.id).where(plants.c.plant_code.in_(plant_codes))))
     of_plants = sa.select(sa.func.count()).where(equipment.c.plant_id.in_(ids))
     count = int(connection.scalar(of_plants) or 0)
     if count > most:
@@ -207,7 +207,7 @@ def _neighbours(
     # hours that are known of a day with several parts are asked for where there are such parts, and nowhere else
     of_parts = "FROM jsonb_each(of_day.readings) part WHERE NOT part.key = ANY({codes})"
     is_of_others = f"of_day.source = '{EXTERNAL_API}' AND NOT of_day.plant_id = ANY({{own}})"
-    own = connection.scalars(sa.select(plants.c.id).where(plants.c.plant_code.in_(plant_codes)))
+    own: list[int] = list(connection.scalars(sa.select(plants.c.id).where(plants.c.plant_code.in_(plant_codes))))
     return sql.SQL(
         f"""
         SELECT {{more}}k.position, k.id AS equipment_id, {BEFORE_COLUMNS},
@@ -229,4 +229,4 @@ def _neighbours(
         {days.row("of_day", "k.id", "k.date", "true")}
         LEFT JOIN {counter_facts.fullname} f ON f.equipment_id = k.id
         """
-    ).format(codes=sql.Literal(list(plant_codes)), own=sql.Literal(list(own)), machines=machines, more=more)
+    ).format(codes=sql.Literal(list(plant_codes)), own=sql.Literal(own), machines=machines, more=more)

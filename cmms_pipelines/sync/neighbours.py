@@ -69,7 +69,7 @@ class NeighboursOfSlice:
 
     def _found(self, connection: sa.Connection, frame: pd.DataFrame) -> pd.DataFrame:
         keys = frame.loc[:, ["equipment_number", "date"]]
-        if self._of_plants is None:
+        if self._of_plants is None or self._piece.day is None:
             return self._looked_up(connection, keys, frame)
         position = self._numbers.get_indexer(pd.Index(keys["equipment_number"]))
         position[(keys["date"] != pd.Timestamp(self._piece.day)).to_numpy()] = -1
