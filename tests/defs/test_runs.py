@@ -258,7 +258,8 @@ def test_the_weekly_clean_up_runs_and_says_what_it_removed(
     assert (log["sync_type"], log["status"]) == ("clean_up", "success")
     ours = ("api_calls", "sync_slices", "sync_rejections", "api_sync_logs", "api_tokens", "alerts", "alert_deliveries")
     ours += ("delivery_counts", "hook_refusals")
-    nothing = dict.fromkeys((*ours, "dagster_events", "dagster_runs", "dagster_compute_logs"), 0)
+    beside = ("dagster_events", "dagster_runs", "dagster_compute_logs", "daily_reports")
+    nothing = dict.fromkeys((*ours, *beside), 0)
     ages = {"keep_days": 90, "keep_deliveries_days": 400, "keep_runs_days": 30}
     assert log["scope"] == {**ages, "removed": nothing}
 
