@@ -6,7 +6,7 @@ hatching or a word says as well.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -27,12 +27,14 @@ WIDTH_IN, DPI, COLOURS, SHADES = 8.8, 110, 96, 255
 HATCH, HATCH_INK = "////", "#b4bbc1"
 
 
-def canvas(height_in: float, *, title: str, subtitle: str = "", columns: int = 1, widths: Sequence[float] | None = None) -> Any:  # noqa: ANN401 - one Axes or an array of them, as matplotlib does it
-    """Return a figure with its axes, titled; `columns` of them side by side."""
+def canvas(
+    height_in: float, *, title: str, subtitle: str = "", columns: int = 1, rows: int = 1, widths: Sequence[float] | None = None
+) -> Any:  # noqa: ANN401 - the axes are matplotlib's, whose types know no dates
+    """Return a figure with its axes, titled; `columns` of them side by side, in `rows`, from left to right and down."""
     engine = ConstrainedLayoutEngine(rect=(0.005, 0.01, 0.985, 1 - 0.62 / height_in))
     figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, facecolor=CARD, layout=engine)
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, columns, squeeze=False, width_ratios=widths)[0]
+    axes = figure.subplots(rows, columns, squeeze=False, width_ratios=widths).ravel()
     for one in axes:
         _plain(one)
     figure.text(0.014, 1 - 0.12 / height_in, title, va="top", fontsize=11.5, fontweight="bold", color=INK)
@@ -111,6 +113,29 @@ def shortened(text: object, longest: int = 34) -> str:
     found = str(text)
     cut = found if len(found) <= longest else f"{found[: longest - 1]}…"
     return cut.replace("$", r"\$")
+
+
+def stacked_bars(axes: Chart, frame: pd.DataFrame, parts: Mapping[str, tuple[str, str | None, str]]) -> None:
+    """Draw one bar for each row of `frame`, the first on top, with its sum behind it; `parts`: colour, hatching, name."""
+    left = pd.Series(0.0, index=frame.index)
+    places = range(len(frame))
+    for name, (colour, hatch, label) in parts.items():
+        if frame[name].sum() == 0:
+            continue
+        axes.barh(
+            places, frame[name], left=left, height=0.7, color=colour, hatch=hatch, edgecolor=CARD, linewidth=0.6, label=label
+        )
+        left = left + frame[name]
+    for place, total in zip(places, left, strict=True):
+        axes.annotate(short(float(total)), (total, place), (4, 0), textcoords="offset points", va="center", fontsize=8, color=INK)
+    axes.set_yticks(places, [shortened(name) for name in frame.index])
+    axes.invert_yaxis()
+    axes.grid(visible=True, axis="x", color=GRID)
+    axes.grid(visible=False, axis="y")
+    axes.margins(x=0.1)
+    thousands(axes, "x")
+    if left.sum():
+        legend(axes)
 
 
 def _plain(axes: Chart) -> None:

@@ -3,7 +3,7 @@
 Every function takes a frame and returns the bytes of a PNG. A day on which nothing ran is drawn as a gap, never as zero.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 
 import numpy as np
@@ -16,7 +16,6 @@ from cmms_pipelines.charts.canvas import (
     CARD,
     EMPTY,
     GREEN,
-    GRID,
     HATCH,
     HATCH_INK,
     INK,
@@ -33,6 +32,7 @@ from cmms_pipelines.charts.canvas import (
     nothing_to_draw,
     short,
     shortened,
+    stacked_bars,
     thousands,
 )
 
@@ -108,7 +108,7 @@ def refusals_by_rule(frame: pd.DataFrame) -> bytes:
     refused, still_open = (short(float(by_rule[name].sum())) for name in ("total", "refusals_open"))
     said = f"{refused} refusals by {len(by_rule)} rules, {still_open} open"
     figure, (axes,) = canvas(1.5 + 0.27 * max(len(shown), 2), title=title, subtitle=said)
-    _stacked(axes, shown, _REFUSALS)
+    stacked_bars(axes, shown, _REFUSALS)
     axes.set_xlabel("records")
     return as_png(figure)
 
@@ -151,7 +151,7 @@ def events_and_latency(frame: pd.DataFrame) -> bytes:
     when = f"{days[0]:%d %b} to {days[-1]:%d %b %Y}"
     said = f"{int(by_type['total'].sum()):,} events, {when}; times: the slowest type of the day, in ms"
     figure, (left, right) = canvas(max(3.0, 1.6 + 0.27 * len(by_type)), title=title, subtitle=said, columns=2, widths=[3, 2])
-    _stacked(left, by_type, _EVENTS)
+    stacked_bars(left, by_type, _EVENTS)
     renamed = frame.rename(columns={f"latency_{name}": name for name in _PERCENTILES})
     _latencies(right, renamed.groupby("received_on")[list(_PERCENTILES)].max(), days)
     legend(right, columns=3)
@@ -177,29 +177,6 @@ def _sync_cell(axes: Chart, column: int, row: int, syncs: "pd.DataFrame | None",
         fontweight="bold",
         color=INK if worst in ("partial", "running") else "white",
     )
-
-
-def _stacked(axes: Chart, frame: pd.DataFrame, parts: Mapping[str, tuple[str, str | None, str]]) -> None:
-    """Draw one bar for each row of `frame`, the first on top, with its sum behind it."""
-    left = pd.Series(0.0, index=frame.index)
-    places = range(len(frame))
-    for name, (colour, hatch, label) in parts.items():
-        if frame[name].sum() == 0:
-            continue
-        axes.barh(
-            places, frame[name], left=left, height=0.7, color=colour, hatch=hatch, edgecolor=CARD, linewidth=0.6, label=label
-        )
-        left = left + frame[name]
-    for place, total in zip(places, left, strict=True):
-        axes.annotate(short(float(total)), (total, place), (4, 0), textcoords="offset points", va="center", fontsize=8, color=INK)
-    axes.set_yticks(places, [shortened(name) for name in frame.index])
-    axes.invert_yaxis()
-    axes.grid(visible=True, axis="x", color=GRID)
-    axes.grid(visible=False, axis="y")
-    axes.margins(x=0.1)
-    thousands(axes, "x")
-    if left.sum():
-        legend(axes)
 
 
 def _latencies(axes: Chart, by_day: pd.DataFrame, days: Sequence[date]) -> None:

@@ -10,22 +10,26 @@ from dataclasses import dataclass
 import pandas as pd
 import sqlalchemy as sa
 
-from cmms_pipelines.charts import hours, operations
+from cmms_pipelines.charts import hours, key_figures, maintenance, operations
+from cmms_pipelines.domain.kpi_limits import KpiLimits
 
 Draw = Callable[[pd.DataFrame], bytes]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: what people who do not see it are told, its rows, and how they are drawn."""
+    """One picture: what people who do not see it are told, its rows, and how they are drawn.
+
+    The statement may name a limit of the key figures as a parameter, such as `:api_p95_ms`.
+    """
 
     says: str
     rows: str
     draw: Draw
 
-    def drawn(self, connection: sa.Connection) -> bytes:
-        """Return the picture as a PNG, of what the database has now."""
-        result = connection.execute(sa.text(self.rows))
+    def drawn(self, connection: sa.Connection, limits: KpiLimits | None = None) -> bytes:
+        """Return the picture as a PNG, of what the database has now; `limits` are those in force, else the defaults."""
+        result = connection.execute(sa.text(self.rows), (limits or KpiLimits()).model_dump())
         return self.draw(pd.DataFrame([dict(row) for row in result.mappings()], columns=list(result.keys())))
 
 
@@ -100,6 +104,36 @@ PICTURES: Mapping[str, Picture] = {
         ORDER BY received_on, event_type
         """,
         operations.events_and_latency,
+    ),
+    "analytics.maintenance_due": Picture(
+        "Maintenance due by plant",
+        """
+        SELECT plant_code, count(*) FILTER (WHERE status = 'overdue') AS overdue, count(*) FILTER (WHERE status = 'due') AS due,
+               count(*) FILTER (WHERE status = 'due_soon') AS due_soon, count(*) FILTER (WHERE status = 'unknown') AS unknown,
+               count(*) FILTER (WHERE status = 'ok') AS ok
+        FROM analytics.maintenance_due GROUP BY plant_code ORDER BY plant_code
+        """,
+        maintenance.maintenance_by_plant,
+    ),
+    "analytics.equipment_counts": Picture(
+        "Machines by plant: active, in need of maintenance, with sync errors",
+        """
+        SELECT plant_code, active, needs_maintenance, sync_errors FROM analytics.equipment_counts
+        WHERE plant_code <> '(all)' ORDER BY plant_code
+        """,
+        maintenance.counts_by_plant,
+    ),
+    "analytics.daily_kpis": Picture(
+        "Key figures by day, with their limits",
+        """
+        SELECT date, sync_success_rate, refusal_rate, api_p95_ms, inbox_latency_p95_ms,
+               cast(:sync_success_rate AS double precision) AS sync_success_rate_limit,
+               cast(:refusal_rate AS double precision) AS refusal_rate_limit,
+               cast(:api_p95_ms AS double precision) AS api_p95_ms_limit,
+               cast(:inbox_latency_p95_ms AS double precision) AS inbox_latency_p95_ms_limit
+        FROM analytics.daily_kpis WHERE date > (SELECT max(date) FROM analytics.daily_kpis) - 60 ORDER BY date
+        """,
+        key_figures.key_figures_by_day,
     ),
     "cmms.api_sync_logs": Picture(
         "Syncs by day and how they ended",

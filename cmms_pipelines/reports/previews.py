@@ -15,6 +15,8 @@ from cmms_pipelines.storage.marts import STAGING, Column, aggregate, columns_of,
 
 PREVIEWED = 25
 ROW_COUNT = "row_count"
+ALL_PLANTS = "(all)"
+"""The row of `equipment_counts` over all plants."""
 _HIDDEN = frozenset({"built_as_of"})
 _ROWS = "count(*)"
 
@@ -52,15 +54,64 @@ VIEWS: Mapping[str, View] = {
         },
     ),
     "maintenance_due": View(
+        order=("priority",),
+        counts={
+            "machines_that_need_maintenance": "count(distinct equipment_id) filter (where needs_maintenance)",
+            "overdue": "count(*) filter (where status = 'overdue')",
+            "due": "count(*) filter (where status = 'due')",
+            "due_soon": "count(*) filter (where status = 'due_soon')",
+            "unknown": "count(*) filter (where status = 'unknown')",
+        },
+    ),
+    "needs_maintenance": View(
+        order=("priority",),
+        counts={
+            "machines": "count(distinct equipment_id)",
+            "overdue": "count(*) filter (where status = 'overdue')",
+        },
+    ),
+    "sync_errors": View(
+        order=("open_rejections desc", "days_since_last_reading desc nulls first", "equipment_number"),
+        counts={"open_rejections": "coalesce(sum(open_rejections), 0)"},
+    ),
+    "equipment_counts": View(
         order=(
-            "urgency_rank",
-            "is_overdue desc",
-            "hours_remaining",
-            "hours_until_due",
-            "days_remaining",
-            "days_until_due",
-            "due_on",
+            f"plant_code = '{ALL_PLANTS}' desc",
+            "maintenance_overdue desc",
+            "needs_maintenance desc",
+            "sync_errors desc",
+            "plant_code",
         ),
+        counts={
+            "plants": f"count(*) filter (where plant_code <> '{ALL_PLANTS}')",
+            **{
+                f"machines_{name}": f"coalesce(max({column}) filter (where plant_code = '{ALL_PLANTS}'), 0)"
+                for name, column in {
+                    "active": "active",
+                    "inactive": "inactive",
+                    "that_need_maintenance": "needs_maintenance",
+                    "recently_added": "recently_added",
+                    "with_sync_errors": "sync_errors",
+                    "without_rule": "active_without_rule",
+                }.items()
+            },
+        },
+    ),
+    "reliability": View(
+        order=("availability nulls last", "mtbf_h nulls last", "level desc", "plant_code", "equipment_number"),
+        counts={
+            "machines": "coalesce(sum(machines) filter (where level = 'plant'), 0)",
+            "machines_known": "coalesce(sum(machines_known) filter (where level = 'plant'), 0)",
+            "failures": "coalesce(sum(failures) filter (where level = 'plant'), 0)",
+            "repairs": "coalesce(sum(repairs) filter (where level = 'plant'), 0)",
+        },
+    ),
+    "daily_kpis": View(
+        order=("date desc",),
+        counts={
+            "days_with_failed_syncs": "count(*) filter (where syncs_failed > 0)",
+            "days_with_dead_letters": "count(*) filter (where dead_letters > 0)",
+        },
     ),
     "gap_analysis": View(
         order=("days_missing desc", "is_open desc", "equipment_number"),

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cmms_pipelines.charts import hours, operations
-from cmms_pipelines.charts.canvas import CARD, short, shortened
+from cmms_pipelines.charts import hours, key_figures, maintenance, operations
+from cmms_pipelines.charts.canvas import BLUE, CARD, RED, short, shortened
 
 LARGEST = 60_000
 TODAY = date(2026, 3, 9)
@@ -117,6 +117,40 @@ def events(failed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def due(overdue: int, *, plants: int = 6) -> pd.DataFrame:
+    rows = [
+        {"plant_code": f"P{number}", "overdue": overdue * number, "due": 2, "due_soon": 4, "unknown": number % 2, "ok": 90}
+        for number in range(plants)
+    ]
+    return pd.DataFrame(rows)
+
+
+def counts(errors: int, *, plants: int = 6) -> pd.DataFrame:
+    rows = [
+        {"plant_code": f"P{number}", "active": 100 + number, "needs_maintenance": number, "sync_errors": errors}
+        for number in range(plants)
+    ]
+    return pd.DataFrame(rows)
+
+
+def key_figures_of(latency: float | None, *, limit: float = 5000.0) -> pd.DataFrame:
+    rows = [
+        {
+            "date": day,
+            "sync_success_rate": 1.0,
+            "refusal_rate": 0.02 + 0.001 * place,
+            "api_p95_ms": 900.0 + 10 * place,
+            "inbox_latency_p95_ms": latency if 10 <= place < 15 else 300.0,
+            "sync_success_rate_limit": 0.95,
+            "refusal_rate_limit": 0.10,
+            "api_p95_ms_limit": 5000.0,
+            "inbox_latency_p95_ms_limit": limit,
+        }
+        for place, day in enumerate(days(30))
+    ]
+    return pd.DataFrame(rows)
+
+
 Draw = Callable[[pd.DataFrame], bytes]
 PAIRS: list[tuple[Draw, pd.DataFrame, pd.DataFrame]] = [
     (hours.running_hour_trend, trend(), trend(factor=0.5)),
@@ -127,6 +161,9 @@ PAIRS: list[tuple[Draw, pd.DataFrame, pd.DataFrame]] = [
     (operations.refusals_by_rule, rules(5), rules(500)),
     (operations.response_times, calls(300), calls(3000)),
     (operations.events_and_latency, events(0), events(7)),
+    (maintenance.maintenance_by_plant, due(0), due(3)),
+    (maintenance.counts_by_plant, counts(0), counts(5)),
+    (key_figures.key_figures_by_day, key_figures_of(300), key_figures_of(9000)),
 ]
 
 
@@ -183,6 +220,46 @@ def test_a_heat_map_of_nothing_but_gaps_is_drawn() -> None:
 
 def test_a_night_without_a_sync_is_hatched_in_the_history() -> None:
     assert hatched(operations.sync_history(syncs(without=4))) > hatched(operations.sync_history(syncs())) + 300
+
+
+def coloured(png: bytes, colour: str) -> int:
+    """Return how many pixels have about this colour."""
+    return int((abs(pixels(png) - np.array(tuple(bytes.fromhex(colour[1:])))).sum(axis=2) < 40).sum())
+
+
+def test_a_day_whose_figure_is_not_known_breaks_its_line_and_is_no_zero() -> None:
+    whole, zero, gap = (key_figures.key_figures_by_day(key_figures_of(latency)) for latency in (300.0, 0.0, None))
+    assert coloured(gap, BLUE) < coloured(whole, BLUE) - 50
+    assert coloured(gap, BLUE) < coloured(zero, BLUE) - 50
+
+
+def test_what_is_beyond_its_limit_is_crossed_in_red_and_the_limit_is_the_one_in_force() -> None:
+    lax, strict = (key_figures.key_figures_by_day(key_figures_of(4000, limit=limit)) for limit in (5000.0, 1000.0))
+    assert coloured(strict, RED) > coloured(lax, RED) + 100
+
+
+def test_key_figures_that_nobody_knows_yet_say_so() -> None:
+    frame = key_figures_of(None)
+    frame[["sync_success_rate", "refusal_rate", "api_p95_ms", "inbox_latency_p95_ms"]] = None
+    assert pixels(key_figures.key_figures_by_day(frame)).shape[0] < 300
+
+
+def test_plants_without_anything_due_have_no_bar_and_nothing_due_at_all_is_said() -> None:
+    fine = due(0).assign(due=0, due_soon=0, unknown=0)
+    assert pixels(maintenance.maintenance_by_plant(fine)).shape[0] < 300
+    mixed = pd.concat([due(2), fine.assign(plant_code="FINE")])
+    only = maintenance.maintenance_by_plant(due(2))
+    assert pixels(maintenance.maintenance_by_plant(mixed)).shape == pixels(only).shape
+
+
+@pytest.mark.parametrize(
+    ("draw", "frame"),
+    [(maintenance.maintenance_by_plant, due(3, plants=400)), (maintenance.counts_by_plant, counts(5, plants=400))],
+)
+def test_hundreds_of_plants_stay_one_small_picture(draw: Draw, frame: pd.DataFrame) -> None:
+    drawn = draw(frame)
+    assert len(drawn) < LARGEST
+    assert pixels(drawn).shape[0] < 1200
 
 
 def test_many_plants_stay_one_picture_of_the_largest() -> None:

@@ -10,8 +10,9 @@ from PIL import Image
 
 from cmms_pipelines.defs.metadata import LARGEST_PICTURE, LONGEST_CELL, picture_markdown
 from cmms_pipelines.defs.reporting.mart_metadata import with_figures
+from cmms_pipelines.domain.kpi_limits import KpiLimits
 from cmms_pipelines.reports.pictures import PICTURES
-from cmms_pipelines.reports.previews import PREVIEWED, VIEWS, preview_of
+from cmms_pipelines.reports.previews import ALL_PLANTS, PREVIEWED, VIEWS, preview_of
 from tests.reporting.conftest import MARTS, Built
 
 DRAWN = {name.removeprefix("analytics.") for name in PICTURES if name.startswith("analytics.")}
@@ -54,6 +55,47 @@ def test_what_needs_somebody_comes_first(built: Built, pages: dict[str, dict[str
     assert shown("sync_performance", "sync_started_at") == newest[:PREVIEWED]
     latest = [row["days_late"] for row in built.marts["data_freshness"] if row["is_active"]]
     assert shown("data_freshness", "days_late")[0] == (None if None in latest else max(latest))
+
+
+def test_the_most_urgent_maintenance_the_newest_day_and_the_whole_come_first(
+    built: Built, pages: dict[str, dict[str, dg.MetadataValue]]
+) -> None:
+    def shown(mart: str, column: str) -> list[object]:
+        preview = pages[mart]["preview"]
+        assert isinstance(preview, dg.TableMetadataValue)
+        return [record.data[column] for record in preview.records]
+
+    for mart in ("maintenance_due", "needs_maintenance"):
+        assert shown(mart, "priority") == list(range(1, min(len(built.marts[mart]), PREVIEWED) + 1)), mart
+    assert shown("sync_errors", "open_rejections")[0] == max(row["open_rejections"] for row in built.marts["sync_errors"])
+    plants = sorted(
+        (row for row in built.marts["equipment_counts"] if row["plant_code"] != ALL_PLANTS),
+        key=lambda row: (-row["maintenance_overdue"], -row["needs_maintenance"], -row["sync_errors"], row["plant_code"]),
+    )
+    assert shown("equipment_counts", "plant_code") == [ALL_PLANTS, *(row["plant_code"] for row in plants)][:PREVIEWED]
+    days = sorted((str(row["date"]) for row in built.marts["daily_kpis"]), reverse=True)
+    assert shown("daily_kpis", "date") == days[:PREVIEWED]
+    worst = sorted(row["availability"] for row in built.marts["reliability"] if row["availability"] is not None)
+    assert shown("reliability", "availability")[: len(worst)] == pytest.approx(worst[:PREVIEWED])
+
+
+def test_counts_of_maintenance_and_machines_agree_with_the_machines(
+    built: Built, pages: dict[str, dict[str, dg.MetadataValue]]
+) -> None:
+    due, status, page = built.marts["maintenance_due"], built.marts["equipment_status"], pages["maintenance_due"]
+    told = {name: page[name].value for name in ("overdue", "due", "due_soon", "unknown")}
+    assert told == {name: sum(row["status"] == name for row in due) for name in told}
+    needing = {row["equipment_id"] for row in due if row["needs_maintenance"]}
+    assert page["machines_that_need_maintenance"].value == len(needing)
+    counts = pages["equipment_counts"]
+    assert counts["machines_active"].value == sum(row["is_active"] for row in status)
+    assert counts["machines_that_need_maintenance"].value == len(needing)
+    assert counts["machines_with_sync_errors"].value == sum(row["has_sync_errors"] for row in status)
+    assert counts["plants"].value == len({row["plant_code"] for row in status})
+    known = [row for row in built.marts["reliability"] if row["level"] == "machine" and row["availability"] is not None]
+    assert pages["reliability"]["machines_known"].value == len(known) > 0
+    failed = sum(row["syncs_failed"] > 0 for row in built.marts["daily_kpis"])
+    assert pages["daily_kpis"]["days_with_failed_syncs"].value == failed
 
 
 def test_counts_are_numbers_of_the_marts_under_names_that_stay(
@@ -111,6 +153,14 @@ def test_a_preview_that_takes_too_long_leaves_the_model_built_and_says_why(built
     assert set(refused.metadata) == {"unique_id", "preview_left_out"}
     [shown] = with_figures([event], built.database.engine, log)
     assert "preview" in shown.metadata
+
+
+def test_the_picture_of_the_key_figures_has_the_limits_in_force(built: Built) -> None:
+    picture = PICTURES["analytics.daily_kpis"]
+    with built.database.engine.connect() as connection:
+        usual, same = picture.drawn(connection), picture.drawn(connection, KpiLimits())
+        strict = picture.drawn(connection, KpiLimits(refusal_rate=0.001))
+    assert usual == same != strict
 
 
 def test_a_picture_that_is_too_large_for_the_event_log_is_refused() -> None:

@@ -4,7 +4,7 @@ What belongs here: hanging figures of a relation that was just built on its mate
 counts (`reports.previews`), and what is drawn (`reports.pictures`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -18,23 +18,31 @@ PATIENCE = "20s"
 
 
 def with_figures(
-    events: Iterable[Any], engine: "sa.Engine", log: "dg.DagsterLogManager", patience: str = PATIENCE
+    events: Iterable[Any],
+    engine: "sa.Engine",
+    log: "dg.DagsterLogManager",
+    patience: str = PATIENCE,
+    kpi_limits: Mapping[str, float] | None = None,
 ) -> Iterator[Any]:
     """Yield dbt's events; materializations carry the figures of what was built.
 
-    A figure that takes too long, or fails, is left out with the reason: the model is built all the same.
+    `kpi_limits` are drawn into the picture of the key figures. A figure that takes too long, or fails, is left out with the
+    reason: the model is built all the same.
     """
     for event in events:
         if isinstance(event, dg.Output | dg.AssetMaterialization):
             unique_id = str(event.metadata["unique_id"].value)
-            yield event.with_metadata({**event.metadata, **_figures(unique_id, engine, log, patience)})
+            yield event.with_metadata({**event.metadata, **_figures(unique_id, engine, log, patience, kpi_limits or {})})
         else:
             yield event
 
 
-def _figures(unique_id: str, engine: "sa.Engine", log: "dg.DagsterLogManager", patience: str) -> dict[str, Any]:
+def _figures(
+    unique_id: str, engine: "sa.Engine", log: "dg.DagsterLogManager", patience: str, kpi_limits: Mapping[str, float]
+) -> dict[str, Any]:
     import sqlalchemy as sa  # noqa: PLC0415 - keeps the location's start light
 
+    from cmms_pipelines.domain.kpi_limits import KpiLimits  # noqa: PLC0415
     from cmms_pipelines.reports.pictures import PICTURES  # noqa: PLC0415 - loads matplotlib
     from cmms_pipelines.reports.previews import ROW_COUNT as ROWS  # noqa: PLC0415
     from cmms_pipelines.reports.previews import preview_of  # noqa: PLC0415
@@ -46,7 +54,7 @@ def _figures(unique_id: str, engine: "sa.Engine", log: "dg.DagsterLogManager", p
             connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{patience}'")
             found = preview_of(connection, name)
             picture = PICTURES.get(f"analytics.{name}")
-            drawn = picture.drawn(connection) if picture else None
+            drawn = picture.drawn(connection, KpiLimits.model_validate(kpi_limits)) if picture else None
     except sa.exc.DBAPIError as error:
         log.warning("There is no preview of %s: %s", name, reason_of(error))
         return {"preview_left_out": reason_of(error)}

@@ -68,7 +68,8 @@ class Dbt(dg.ConfigurableResource):  # type: ignore[type-arg]
                 context=context,
                 target_path=target,
             )
-        events = with_figures(invocation.stream().fetch_column_metadata(), self.engine(), context.log)
+        made = invocation.stream().fetch_column_metadata()
+        events = with_figures(made, self.engine(), context.log, kpi_limits=self.kpi_limits)
         yield from with_kpis(events, address)
         _bring(target / PARTIAL_PARSE, parsed)
 
