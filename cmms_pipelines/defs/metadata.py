@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 if TYPE_CHECKING:
+    from datetime import date
+
     import sqlalchemy as sa
 
     from cmms_pipelines.domain.reports import SyncCounts
@@ -78,6 +80,16 @@ def shown_cell(value: object) -> Cell:
 
     cell = as_cell(as_plain(value))
     return f"{cell[: LONGEST_CELL - 1]}…" if isinstance(cell, str) and len(cell) > LONGEST_CELL else cell
+
+
+def newest_rows_metadata(address: str, table: str, day: "date | None" = None) -> dict[str, Any]:
+    """Return the newest rows of a table that a sync or a drain has written, or why there are none; it never fails a run."""
+    from cmms_pipelines.storage.newest_rows import newest_rows  # noqa: PLC0415 - only a run shows anything
+
+    found = newest_rows(address, table, day=day)
+    if found.left_out:
+        return {"preview_left_out": found.left_out}
+    return {"preview": preview_table(found.rows, found.columns, shown_cell)}
 
 
 def counts_metadata(counts: "SyncCounts") -> dict[str, Any]:

@@ -86,6 +86,7 @@ def test_a_run_drains_the_inbox_and_its_materialization_says_what_it_did(
     assert metadata["events_by_type"] == {"work_order_created": 1, "work_order_updated": 1}
     assert "latency_max_ms" in metadata
     assert order_row(database.url)["title"] == "250 h inspection"
+    assert [record.data["title"] for record in metadata["preview"].records] == ["250 h inspection"]  # type: ignore[attr-defined]
     check = result.get_asset_check_evaluations()[0]
     assert (check.check_name, check.passed, check.metadata["dead_letters"].value) == (NO_DEAD_LETTERS, False, 1)
 

@@ -12,6 +12,7 @@ from cmms_pipelines.defs.running import operator_errors, range_tags
 from cmms_pipelines.domain.errors import PermanentError, TransientError
 from cmms_pipelines.settings import read_settings
 from cmms_pipelines.storage import sync_log
+from cmms_pipelines.storage.newest_rows import SHOWN
 from cmms_pipelines.storage.tables import equipment_running_times
 from tests.conftest import Database
 from tests.defs.conftest import run
@@ -54,9 +55,12 @@ def test_plants_then_equipment_then_running_hours(
         "records_received": 35, "dagster/row_count": 35, "active_plants": 35,
     }  # fmt: skip
 
+    assert len(about_plants["preview"].records) == SHOWN  # type: ignore[attr-defined]
+
     masters = run(defs, instance, "sync_equipment", tags=range_tags(codes[0], codes[-1]))
     assert masters.success
     about_masters = shown(instance, EQUIPMENT)
+    assert [code for code, metadata in about_masters.items() if "preview" in metadata] == [codes[-1]]
     assert set(about_masters) == set(codes)
     assert sum(int(str(metadata["dagster/partition_row_count"])) for metadata in about_masters.values()) == 3316
     one = about_masters["B6JF"]
@@ -76,6 +80,7 @@ def test_plants_then_equipment_then_running_hours(
         assert metadata["dagster/partition_row_count"] == metadata["records_inserted"] == len(flown.expected(day))
         assert metadata["records_received"] == len(flown.received(day))
         assert metadata["api_requests"] == 14
+        assert ("preview" in metadata) is (day == DAYS[-1]), "once for all days of a run"
     assert checks(hours) == {
         "equipment_running_times:every_record_accounted_for": True,
         "equipment_running_times:every_decrease_is_an_event": True,
@@ -129,6 +134,7 @@ def test_work_orders_of_the_external_api_are_told_on_the_page_of_their_asset(
     (log,) = sync_log.read_of_run(database.engine, result.run_id)
     told = shown(instance, dg.AssetKey(["cmms", "work_orders"]))[None]
     assert told["records_inserted"] == log["records_inserted"] > 0
+    assert 0 < len(told["preview"].records) <= SHOWN  # type: ignore[attr-defined]
     assert (log["sync_type"], log["scope"]["from"], log["scope"]["plants"]) == ("work_orders", "2026-03-01", ["B6JF"])
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from cmms_pipelines.defs.metadata import KINDS, OWNERS, definition_metadata, replay_metadata, sync_metadata
+from cmms_pipelines.defs.metadata import KINDS, OWNERS, definition_metadata, newest_rows_metadata, replay_metadata, sync_metadata
 from cmms_pipelines.defs.resources import SourceSystem, Warehouse
 from cmms_pipelines.defs.running import (
     EXTERNAL_API_POOL,
@@ -83,6 +83,7 @@ def plants(context: dg.AssetExecutionContext, warehouse: Warehouse, source_syste
                 **replay_metadata(arrived),
                 "dagster/row_count": len(is_active),
                 "active_plants": sum(is_active.values()),
+                **newest_rows_metadata(warehouse.address(), "plants"),
             }
         )
 
@@ -132,6 +133,9 @@ def equipment(
         rows = equipment_per_plant(engine)
         for plant_code in context.partition_keys:
             context.add_asset_metadata({"dagster/partition_row_count": rows.get(plant_code, 0)}, partition_key=plant_code)
+        if context.partition_keys:
+            newest = newest_rows_metadata(warehouse.address(), "equipment")  # on one of the partitions: there may be hundreds
+            context.add_asset_metadata(newest, partition_key=context.partition_keys[-1])
         return dg.MaterializeResult(
             metadata={**sync_metadata(session), **replay_metadata(arrived), "dagster/row_count": sum(rows.values())}
         )

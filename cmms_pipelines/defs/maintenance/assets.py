@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from cmms_pipelines.defs.metadata import OWNERS, definition_metadata
+from cmms_pipelines.defs.metadata import OWNERS, definition_metadata, newest_rows_metadata
 from cmms_pipelines.defs.resources import Warehouse
 from cmms_pipelines.storage import tables
 
@@ -60,8 +60,9 @@ def work_orders(context: dg.AssetExecutionContext, config: DrainConfig, warehous
         make_fetcher=lambda: _fetcher(warehouse, context.run.run_id),
     )
     context.log.info("Drained the inbox: %s; it ended because %s.", report.counts(), report.ended_because)
+    newest = newest_rows_metadata(address, WORK_ORDERS.path[-1]) if report.applied else {}
     return dg.MaterializeResult(
-        metadata=drain_metadata(report),
+        metadata={**drain_metadata(report), **newest},
         check_results=[_no_dead_letters(dead_letters(address))],
     )
 

@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from cmms_pipelines.defs.maintenance.assets import WORK_ORDERS
-from cmms_pipelines.defs.metadata import sync_metadata
+from cmms_pipelines.defs.metadata import newest_rows_metadata, sync_metadata
 from cmms_pipelines.defs.resources import SourceSystem, Warehouse
 from cmms_pipelines.defs.running import EXTERNAL_API_POOL, SYNC_RETRIES, operator_errors, run_tags, sync_key
 from cmms_pipelines.defs.syncing import sync_schedule
@@ -59,7 +59,8 @@ def build(time_zone: str) -> dg.Definitions:
                 run_id=context.run.run_id,
                 progress=context.log.info,
             )
-            context.log_event(dg.AssetMaterialization(WORK_ORDERS, metadata=sync_metadata(session)))
+            newest = newest_rows_metadata(warehouse.address(), WORK_ORDERS.path[-1])
+            context.log_event(dg.AssetMaterialization(WORK_ORDERS, metadata={**sync_metadata(session), **newest}))
 
     @dg.job(
         name=SYNC_WORK_ORDERS,

@@ -5,7 +5,7 @@ from datetime import date
 import dagster as dg
 from pydantic import Field
 
-from cmms_pipelines.defs.metadata import KINDS, OWNERS, counts_metadata, definition_metadata, sync_metadata
+from cmms_pipelines.defs.metadata import KINDS, OWNERS, counts_metadata, definition_metadata, newest_rows_metadata, sync_metadata
 from cmms_pipelines.defs.resources import SourceSystem, Warehouse
 from cmms_pipelines.defs.running import EXTERNAL_API_POOL, SYNC_RETRIES, operator_errors, sync_key
 from cmms_pipelines.storage.tables import equipment_running_times
@@ -78,6 +78,11 @@ def build(days: dg.DailyPartitionsDefinition, days_per_run: int) -> dg.AssetsDef
                 figures = counts_metadata(session.counts_by_day[day]) if day in session.counts_by_day else {}
                 day_metadata = {**figures, "dagster/partition_row_count": rows.get(day, 0)}
                 context.add_asset_metadata(day_metadata, partition_key=day.isoformat())
+            if read := [day for day in selected if rows.get(day)]:
+                newest = newest_rows_metadata(
+                    warehouse.address(), KEY.path[-1], day=max(read)
+                )  # of a run's days, on the last only
+                context.add_asset_metadata(newest, partition_key=max(read).isoformat())
             run_metadata = sync_metadata(session)
             return dg.MaterializeResult(metadata={name: run_metadata[name] for name in _OF_THE_RUN})
 
