@@ -1,5 +1,6 @@
 """The pages of the operational tables after a look, and what the main code location does not load for them."""
 
+import datetime as dt
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from cmms_pipelines.defs.build import build_defs
+from cmms_pipelines.defs.operations import assets
 from cmms_pipelines.defs.resources import Warehouse
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage.operational_figures import LOOKS
@@ -29,19 +31,28 @@ _ROWS = """
 """
 
 
-@pytest.fixture
-def pages(database: Database) -> dict[str, dict[str, dg.MetadataValue]]:
-    with database.engine.begin() as connection:
-        for statement in _ROWS.split(";"):
-            connection.execute(sa.text(statement))
+Pages = dict[str, dict[str, dg.MetadataValue]]
+
+
+def look(database: Database, instance: dg.DagsterInstance, *, schedule: str | None = None) -> Pages:
+    """Run the job as a person or a schedule does; return what the pages show afterwards."""
     defs = build_defs(Settings(), {"warehouse": Warehouse(database_url=database.url)})
-    with dg.DagsterInstance.ephemeral() as instance:
-        result = defs.resolve_job_def("observe_operations").execute_in_process(instance=instance)
+    tags = {"dagster/schedule_name": schedule} if schedule else {}
+    result = defs.resolve_job_def("observe_operations").execute_in_process(instance=instance, tags=tags)
     observed = [event.asset_observation_data.asset_observation for event in result.all_events if event.is_asset_observation]
     return {one.asset_key.path[-1]: dict(one.metadata) for one in observed}
 
 
-def test_every_operational_table_shows_its_rows_and_figures(pages: dict[str, dict[str, dg.MetadataValue]]) -> None:
+@pytest.fixture
+def pages(database: Database) -> Pages:
+    with database.engine.begin() as connection:
+        for statement in _ROWS.split(";"):
+            connection.execute(sa.text(statement))
+    with dg.DagsterInstance.ephemeral() as instance:
+        return look(database, instance)
+
+
+def test_every_operational_table_shows_its_rows_and_figures(pages: Pages) -> None:
     assert set(pages) == set(LOOKS)
     for page in pages.values():
         assert isinstance(page["dagster/row_count"], dg.IntMetadataValue)
@@ -59,9 +70,24 @@ def test_every_operational_table_shows_its_rows_and_figures(pages: dict[str, dic
     assert (calls["calls_today"].value, calls["retries_today"].value, calls["p50_ms"].value) == (100, 50, 50.5)
 
 
-def test_syncs_refusals_and_answer_times_have_pictures(pages: dict[str, dict[str, dg.MetadataValue]]) -> None:
+def test_syncs_refusals_and_answer_times_have_pictures(pages: Pages) -> None:
     assert {name for name, page in pages.items() if "picture" in page} == {"api_sync_logs", "sync_rejections", "api_calls"}
     assert all(len(str(page["picture"].value)) > 5000 for page in pages.values() if "picture" in page)
+
+
+def test_the_schedule_draws_once_a_day_and_a_person_always(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(pages: Pages) -> set[str]:
+        assert set(pages) == set(LOOKS)
+        assert all({"dagster/row_count", "preview"} <= set(page) for page in pages.values()), "each look has counts and rows"
+        return {name for name, page in pages.items() if "picture" in page}
+
+    every, hourly = {"api_sync_logs", "sync_rejections", "api_calls"}, "observe_operations_hourly"
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert drawn(look(database, instance, schedule=hourly)) == every
+        assert drawn(look(database, instance, schedule=hourly)) == set()
+        assert drawn(look(database, instance)) == every
+        monkeypatch.setattr(assets, "A_DAY", dt.timedelta(0))
+        assert drawn(look(database, instance, schedule=hourly)) == every, "the newest picture is a day old"
 
 
 def test_loading_the_main_code_location_loads_nothing_that_only_draws_or_writes_files() -> None:
