@@ -28,11 +28,20 @@ def report(
     from cmms_pipelines.reports.kept import path_of, write_page  # noqa: PLC0415
     from cmms_pipelines.reports.mailing import send_report  # noqa: PLC0415
     from cmms_pipelines.storage.engine import cmms_address, shared_engine  # noqa: PLC0415
+    from cmms_pipelines.storage.settings_in_force import THRESHOLDS, settings_in_force  # noqa: PLC0415
 
     settings = read_settings()
     engine, now = shared_engine(cmms_address(settings)), dt.datetime.now(dt.UTC)
     day = date.date() if date else now.astimezone(ZoneInfo(settings.time_zone)).date()
-    daily, page = make_page(engine, day, now, time_zone=settings.time_zone, dagster_url=settings.dagster_address)
+    in_force = settings_in_force(engine, settings, tell, (THRESHOLDS,))
+    daily, page = make_page(
+        engine,
+        day,
+        now,
+        time_zone=settings.time_zone,
+        dagster_url=settings.dagster_address,
+        limits=in_force.kpi_limits,
+    )
     path = output or path_of(settings.home, day)
     size = write_page(page, path)
     sent = send_report(engine, settings, daily, path) if send else []

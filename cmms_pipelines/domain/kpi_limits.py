@@ -8,15 +8,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+LEAST_WANTED = frozenset({"sync_success_rate", "retry_success_rate", "automatic_conflict_rate", "receiver_availability"})
+"""Figures that should not fall below their limit; no other should rise above its own."""
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class KpiLimits(BaseModel):
-    """The limits by the names of the figures; the defaults are those of the specification where it has one.
-
-    Least wanted: sync_success_rate, retry_success_rate, automatic_conflict_rate, receiver_availability. Most wanted: all others.
-    """
+    """The limits by the names of the figures (`LEAST_WANTED`, or else the most); the defaults are those of the specification."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,3 +28,8 @@ class KpiLimits(BaseModel):
     automatic_conflict_rate: _Share = 0.95
     receiver_availability: _Share = 0.999
     freshness_worst_days_late: Annotated[int, Field(ge=0)] = 1
+
+    def keeps(self, name: str, value: float) -> bool:
+        """Tell whether a figure lies on the right side of its limit."""
+        limit = float(getattr(self, name))
+        return value >= limit if name in LEAST_WANTED else value <= limit

@@ -11,18 +11,21 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
+from cmms_pipelines.domain.kpi_limits import KpiLimits
+from cmms_pipelines.reports.daily_marts import DUE_COLUMNS, first_of, key_figures, maintenance
 from cmms_pipelines.storage import nights
 from cmms_pipelines.storage.alerts import count_by_severity, find_many
 from cmms_pipelines.storage.conflict_search import queue_status
 from cmms_pipelines.storage.inbox_search import EventFilter, dead_letter_causes
 from cmms_pipelines.storage.inbox_status import inbox_status
-from cmms_pipelines.storage.marts import columns_of, first_rows, mart_names
+from cmms_pipelines.storage.marts import mart_names
 from cmms_pipelines.storage.sync_controls import read_controls
 
 NIGHT_BEGINS = dt.time(20)
 SHOWN = 12
 Row = dict[str, Any]
 _DONE = ("success", "partial")
+_GAPS = ("is_active desc", "is_open desc", "days_missing desc")
 _FRESHNESS = ("is_active desc", "freshness = 'no machines'", "days_late desc nulls first", "plant_code")
 
 
@@ -55,6 +58,8 @@ class Daily:
     refused: Sequence[Row]
     due: Sequence[Row]
     due_columns: Sequence[str]
+    due_counts: dict[str, int]
+    """Machines and their rules by status, those included that are all right; empty while the mart is not built."""
     gaps: Sequence[Row]
     stuck: Sequence[Row]
     events: Row
@@ -64,6 +69,7 @@ class Daily:
     alerts: Sequence[Row]
     freshness: Sequence[Row]
     figures: Row
+    kpi_date: dt.date | None
     kpis: Sequence[Row]
     has_marts: bool
 
@@ -106,7 +112,7 @@ class Daily:
 _ENDS = {"failed": "failed", "cancelled": "was cancelled", "running": "still runs", "partial": "is complete only in part"}
 
 
-def read_daily(engine: sa.Engine, day: dt.date, now: dt.datetime, time_zone: str) -> Daily:
+def read_daily(engine: sa.Engine, day: dt.date, now: dt.datetime, time_zone: str, limits: KpiLimits | None = None) -> Daily:
     """Return the facts of the morning of `day`.
 
     Args:
@@ -114,6 +120,7 @@ def read_daily(engine: sa.Engine, day: dt.date, now: dt.datetime, time_zone: str
         day: the morning, by the clock of `time_zone`; the night began at 20:00 on the evening before.
         now: queue, alerts and conflicts are as they stand now, whatever the day.
         time_zone: an IANA name.
+        limits: what the key figures are held against; by default the usual ones.
     """
     zone = ZoneInfo(time_zone)
     until = min(dt.datetime.combine(day, NIGHT_BEGINS, zone), now)
@@ -124,7 +131,8 @@ def read_daily(engine: sa.Engine, day: dt.date, now: dt.datetime, time_zone: str
         usual = nights.usual_syncs(connection, since - dt.timedelta(days=7), since)
         missing, plants = nights.plants_without(connection, yesterday)
         marts = set(mart_names(connection))
-        due = _first(connection, marts, "maintenance_due", ("urgency_rank", "due_on"))
+        due, due_counts = maintenance(connection, marts, SHOWN)
+        kpi_date, kpis = key_figures(connection, marts, yesterday, limits or KpiLimits())
         return Daily(
             day=day,
             made_at=now.astimezone(zone),
@@ -138,37 +146,21 @@ def read_daily(engine: sa.Engine, day: dt.date, now: dt.datetime, time_zone: str
             plants=plants,
             refused=nights.refused_between(connection, since, until),
             due=due,
-            due_columns=[name for name in (due[0] if due else ()) if not name.endswith("_id") and name != "built_as_of"],
-            gaps=_first(connection, marts, "gap_analysis", ("is_active desc", "is_open desc", "days_missing desc")),
+            due_columns=DUE_COLUMNS,
+            due_counts=due_counts,
+            gaps=first_of(connection, marts, "gap_analysis", _GAPS, SHOWN),
             stuck=nights.stuck_counters(connection, yesterday, SHOWN),
             events=inbox_status(connection),
             dead_letters=dead_letter_causes(connection, EventFilter())[:SHOWN],
             conflicts=queue_status(connection),
             alert_counts=count_by_severity(connection),
             alerts=find_many(connection, limit=SHOWN),
-            freshness=_first(connection, marts, "data_freshness", _FRESHNESS),
+            freshness=first_of(connection, marts, "data_freshness", _FRESHNESS, SHOWN),
             figures=nights.figures_between(connection, since, until),
-            kpis=_newest_kpis(connection, marts),
+            kpi_date=kpi_date,
+            kpis=kpis,
             has_marts=bool(marts),
         )
-
-
-def _first(connection: sa.Connection, marts: set[str], mart: str, order: Sequence[str]) -> list[Row]:
-    if mart not in marts:
-        return []
-    names = {column.name for column in columns_of(connection, mart)}
-    return first_rows(connection, mart, [term for term in order if term.split()[0] in names], SHOWN)
-
-
-def _newest_kpis(connection: sa.Connection, marts: set[str]) -> list[Row]:
-    """Return the newest day's row of the mart of key figures as name and value, whatever figures it has."""
-    if "daily_kpis" not in marts:
-        return []
-    columns = columns_of(connection, "daily_kpis")
-    day = next((column.name for column in columns if column.type == "date"), None)
-    rows = first_rows(connection, "daily_kpis", [f'"{day}" desc'] if day else [], 1)
-    hidden = {"built_as_of", day}
-    return [{"name": name, "value": value} for row in rows for name, value in row.items() if name not in hidden]
 
 
 def _actions(daily: Daily) -> list[Action]:
@@ -207,6 +199,10 @@ def _actions(daily: Daily) -> list[Action]:
     grave = sum(daily.alert_counts.get(name, 0) for name in ("critical", "high"))
     if grave:
         found.append(Action(f"Take {grave} grave alerts.", "cmms alerts list", "assets/cmms/alerts"))
+    waiting = {name: daily.due_counts.get(name, 0) for name in ("overdue", "due")}
+    if any(waiting.values()):
+        why = f"Plan the maintenance that is {' or '.join(f'{name} ({count})' for name, count in waiting.items() if count)}."
+        found.append(Action(why, "cmms export needs_maintenance --format xlsx", "assets/analytics/needs_maintenance"))
     if not daily.has_marts:
         found.append(Action("Build the marts: parts of this report come from them.", "the job build_marts", "jobs"))
     return found

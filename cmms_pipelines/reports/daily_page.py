@@ -7,6 +7,7 @@ sending them (`reports.mailing`).
 import base64
 import datetime as dt
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo
 import jinja2
 import sqlalchemy as sa
 
+from cmms_pipelines.domain.kpi_limits import KpiLimits
 from cmms_pipelines.reports.cells import as_plain
 from cmms_pipelines.reports.daily import Daily, read_daily
 from cmms_pipelines.reports.pictures import PICTURES
@@ -23,18 +25,29 @@ LONGEST_CELL = 240
 _TEMPLATES = Path(__file__).parent / "templates"
 _DRAWN = (
     "sync_performance", "error_analysis", "data_freshness", "running_time_trends", "plant_utilisation", "api_response_times",
-    "event_analytics",
+    "event_analytics", "maintenance_due", "daily_kpis",
 )  # fmt: skip
 
+_TITLES = {
+    "equipment_number": "machine",
+    "plant_code": "plant",
+    "rule_name": "rule",
+    "expected_due_on": "expected on",
+    "baseline_on": "counted from",
+    "unknown_because": "what is missing",
+}
 
-def make_page(engine: sa.Engine, day: dt.date, now: dt.datetime, *, time_zone: str, dagster_url: str) -> tuple[Daily, str]:
-    """Return the facts of a morning, and its page."""
-    daily = read_daily(engine, day, now, time_zone)
+
+def make_page(
+    engine: sa.Engine, day: dt.date, now: dt.datetime, *, time_zone: str, dagster_url: str, limits: KpiLimits | None = None
+) -> tuple[Daily, str]:
+    """Return the facts of a morning, and its page; `limits` of the key figures are the usual ones unless they are given."""
+    daily = read_daily(engine, day, now, time_zone, limits)
     with engine.connect() as connection:
         built = set(mart_names(connection))
         names = [f"{SCHEMA}.{name}" for name in _DRAWN if name in built]
         pictures = {
-            name: {"says": PICTURES[name].says, "data": base64.b64encode(PICTURES[name].drawn(connection)).decode()}
+            name: {"says": PICTURES[name].says, "data": base64.b64encode(PICTURES[name].drawn(connection, limits)).decode()}
             for name in names
         }
     return daily, page_of(daily, pictures, time_zone=time_zone, dagster_url=dagster_url)
@@ -59,7 +72,9 @@ def page_of(daily: Daily, pictures: Mapping[str, Mapping[str, str]], *, time_zon
         pictures=pictures,
         tiles=_tiles(daily),
         figures=_figures(daily),
-        due_columns=[(name, name.replace("_", " ")) for name in daily.due_columns],
+        due_columns=[(name, _TITLES.get(name, name.replace("_", " "))) for name in daily.due_columns],
+        due_counts=_due_counts(daily),
+        kpis=[_kpi(row) for row in daily.kpis],
         dagster=dagster_url,
         time_zone=time_zone,
     )
@@ -69,11 +84,13 @@ def _tiles(daily: Daily) -> list[tuple[str, str, bool]]:
     covered = daily.plants - len(daily.plants_missing) - len(daily.plants_quiet)
     dead = int(daily.events["counts"]["dead_letter"])
     standing = sum(count for severity, count in daily.alert_counts.items() if severity != "info")
+    overdue = daily.due_counts.get("overdue", 0)
     records = sum(int(sync["records_processed"]) for sync in daily.syncs)
     return [
         ("plants with readings", f"{covered} / {daily.plants}", bool(daily.plants_missing)),
         ("records received", f"{records:,}", False),
         ("records refused", f"{daily.refused_records:,}", daily.refused_records > 0),
+        *([("maintenance overdue", f"{overdue:,}", overdue > 0)] if daily.due_counts else []),
         ("alerts that stand", f"{standing:,}", standing > 0),
         ("dead letters", f"{dead:,}", dead > 0),
         ("open conflicts", f"{daily.conflicts['open']:,}", daily.conflicts["open"] > 0),
@@ -94,6 +111,29 @@ def _figures(daily: Daily) -> list[dict[str, Any]]:
     return [{"name": name, "value": "none in this time" if value is None else value} for name, value in shown.items()]
 
 
+def _due_counts(daily: Daily) -> str:
+    said = {"overdue": "overdue", "due": "due", "due_soon": "due soon", "unknown": "cannot be told", "ok": "all right"}
+    return ", ".join(f"{daily.due_counts.get(name, 0):,} {words}" for name, words in said.items())
+
+
+def _kpi(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return a key figure as the table has it; a word says what is beyond its limit."""
+    name, value = str(row["name"]), row["value"]
+    verdict = {True: "yes", False: "NO", None: "not known"}[row["is_kept"]]
+    return {
+        "name": name.replace("_", " "),
+        "value": str(row["why"] or "not known") if value is None else _figure(name, float(value)),
+        "limit": f"{'at least' if row['is_least'] else 'at most'} {_figure(name, float(row['limit']))}",
+        "kept": verdict,
+    }
+
+
+def _figure(name: str, value: float) -> str:
+    if name.endswith("_ms"):
+        return f"{value:,.0f} ms"
+    return f"{value:,.0f} days" if name.endswith("_days_late") else f"{value * 100:,.4g} %"
+
+
 def _cell(value: object, zone: ZoneInfo) -> str:
     if value is None:
         return "–"  # noqa: RUF001 - a dash for nothing
@@ -103,8 +143,8 @@ def _cell(value: object, zone: ZoneInfo) -> str:
         return f"{value.astimezone(zone):%Y-%m-%d %H:%M}"
     if isinstance(value, int):
         return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.4g}"
+    if isinstance(value, float | Decimal):
+        return f"{value:,.1f}" if isinstance(value, Decimal) else f"{value:,.4g}"
     return _shortened(as_plain(value))
 
 

@@ -16,6 +16,7 @@ from cryptography.fernet import Fernet
 from playwright.sync_api import BrowserContext, Page, Request, sync_playwright
 from pydantic import SecretStr
 
+from cmms_pipelines.domain.kpi_limits import KpiLimits
 from cmms_pipelines.reports.daily import Daily, read_daily
 from cmms_pipelines.reports.daily_page import make_page, page_of
 from cmms_pipelines.reports.kept import forget_old_pages, path_of, write_page
@@ -41,6 +42,13 @@ _LOG = sa.text("""
     OVERRIDING SYSTEM VALUE
     VALUES (:id, :kind, :status, :at, CAST(:at AS timestamptz) + interval '90 s', 100, 98, 2, 98, :error, 'run-' || :id)
 """)
+_MOVED_AWAY = sa.text("""
+    UPDATE cmms.api_sync_logs SET sync_started_at = sync_started_at - interval '10 hours'
+    WHERE sync_started_at > :since RETURNING id
+""")
+_MOVED_BACK = sa.text("""
+    UPDATE cmms.api_sync_logs SET sync_started_at = sync_started_at + interval '10 hours' WHERE id = ANY(:ids)
+""")
 _REFUSAL = sa.text("""
     INSERT INTO cmms.sync_rejections
         (sync_type, record_key, rule, is_primary, severity, message, payload, first_seen_at, last_seen_at)
@@ -50,9 +58,13 @@ _REFUSAL = sa.text("""
 
 @pytest.fixture(scope="module")
 def night(built: Built) -> Iterator[sa.Engine]:
-    """The known rows with a night of syncs, all successful; taken away afterwards."""
+    """The known rows with a night of syncs, all successful; afterwards they are as before.
+
+    Syncs of the known rows that failed in this night begin before it meanwhile.
+    """
     engine = built.database.engine
     with engine.begin() as connection:
+        moved = list(connection.execute(_MOVED_AWAY, {"since": AS_OF - dt.timedelta(hours=9)}).scalars())
         for number, kind in enumerate(("plants", "equipment", "running_times")):
             at = AS_OF.replace(hour=number)
             connection.execute(_LOG, {"id": 9000 + number, "kind": kind, "status": "success", "at": at, "error": None})
@@ -61,6 +73,7 @@ def night(built: Built) -> Iterator[sa.Engine]:
     with engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM cmms.sync_rejections WHERE record_key = 'EQ-of-the-night'"))
         connection.execute(sa.text("DELETE FROM cmms.api_sync_logs WHERE id >= 9000"))
+        connection.execute(_MOVED_BACK, {"ids": moved})
 
 
 @pytest.fixture(scope="module")
@@ -210,8 +223,16 @@ def test_the_page_says_at_the_top_whether_the_night_is_complete_and_asks_nobody_
     assert "EQ-of-the-night" in body
     assert daily.gaps[0]["equipment_number"] in body
     pictures = page.locator("figure img")
-    assert pictures.count() == 7
-    assert all(pictures.nth(place).evaluate("image => image.naturalWidth") > 800 for place in range(7))
+    assert pictures.count() == 9
+    assert all(pictures.nth(place).evaluate("image => image.naturalWidth") > 800 for place in range(9))
+    assert page.get_by_alt_text("Maintenance due by plant").is_visible()
+    due = page.locator("table", has=page.get_by_text("expected on", exact=True))
+    assert due.get_by_role("row").count() == 1 + len(daily.due)
+    for column, shown in (("equipment_number", daily.due[0]["equipment_number"]), ("status", "overdue")):
+        assert shown in due.get_by_role("row").nth(1).inner_text(), column
+    limits = page.locator("table", has=page.get_by_text("wanted", exact=True))
+    assert limits.get_by_role("row").count() == 1 + len(KpiLimits.model_fields)
+    assert "at least 95 %" in limits.inner_text()
     assert [address for address in asked if not address.startswith(("file:", "data:"))] == []
     assert page.locator(f"a[href='{UI}/runs/run-9001']").count() == 1
     folder = os.environ.get("SCREENSHOTS_OF_KNOWN_ROWS")

@@ -16,7 +16,10 @@ from cmms_pipelines.settings import Settings
 GROUP = "reporting"
 DAILY_REPORT = dg.AssetKey(["reports", "daily_report"])
 JOB = "daily_report"
-_MARTS = ("sync_performance", "error_analysis", "gap_analysis", "data_freshness", "running_time_trends", "plant_utilisation")
+_MARTS = (
+    "sync_performance", "error_analysis", "gap_analysis", "data_freshness", "running_time_trends", "plant_utilisation",
+    "maintenance_due", "daily_kpis", "api_response_times", "event_analytics",
+)  # fmt: skip
 _TAGS: Mapping[str, str] = {"dagster/max_runtime": "600", "dagster/priority": "-5"}
 
 
@@ -46,7 +49,14 @@ def build(settings: Settings) -> tuple[dg.AssetsDefinition, "dg.UnresolvedAssetJ
 
         now, engine = dt.datetime.now(dt.UTC), dbt.engine()
         day = _day(config.date) if config.date else now.astimezone(ZoneInfo(settings.time_zone)).date()
-        daily, page = make_page(engine, day, now, time_zone=settings.time_zone, dagster_url=settings.dagster_address)
+        daily, page = make_page(
+            engine,
+            day,
+            now,
+            time_zone=settings.time_zone,
+            dagster_url=settings.dagster_address,
+            limits=settings.kpi_limits,
+        )
         path = path_of(settings.home, day)
         size = write_page(page, path)
         sent = send_report(engine, settings, daily, path) if config.send else []
