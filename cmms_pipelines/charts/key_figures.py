@@ -5,6 +5,7 @@ It takes a frame and returns the bytes of a PNG. A day on which a figure is not 
 
 import numpy as np
 import pandas as pd
+from matplotlib.dates import date2num
 
 from cmms_pipelines.charts.canvas import (
     BLUE,
@@ -20,6 +21,7 @@ from cmms_pipelines.charts.canvas import (
     thousands,
 )
 
+_HALF_A_DAY = 0.5
 _FIGURES = {
     "sync_success_rate": ("syncs without failure", "%", True),
     "refusal_rate": ("records refused", "%", False),
@@ -65,7 +67,7 @@ def _figure(axes: Chart, values: "pd.Series[float]", limit: float, *, is_least: 
     lowest = lowest if is_least else min(lowest, 0.0)
     room = 0.08 * max(highest - lowest, highest / 10, 1e-6)  # so that a point at the edge is whole
     axes.set_ylim(lowest - room, highest + room)
-    axes.margins(x=0.03)
+    axes.set_xlim(date2num(days[0]) - _HALF_A_DAY, date2num(days[-1]) + _HALF_A_DAY)  # type: ignore[no-untyped-call]
     thousands(axes)
     if len(days) <= 3:
         axes.set_xticks(days, [f"{day:%d %b}" for day in days])
