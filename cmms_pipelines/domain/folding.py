@@ -42,11 +42,12 @@ def fold(accepted: pd.DataFrame) -> pd.DataFrame:
     """
     is_special = accepted["is_several"] | accepted["is_reversed"] | accepted["is_replaced"] | accepted["is_difference"]
     is_special |= accepted["is_hours_unstated"] | ((accepted["days_covered"] > 1) & accepted["is_running_hours_given"])
-    plain = accepted.loc[~is_special, FOLDED].assign(readings=None)
-    special = accepted.loc[is_special]
-    folded = pd.concat([plain, _together(special)]) if len(special) else plain
-    order = np.lexsort((folded["date"].to_numpy(), folded["equipment_id"].to_numpy(dtype="int64", na_value=-1)))
-    return folded.take(order).reset_index(drop=True)
+    plain = accepted[FOLDED].assign(readings=None)
+    if is_special.any():
+        plain = pd.concat([plain.loc[~is_special], _together(accepted.loc[is_special])])
+    order = np.lexsort((plain["date"].to_numpy(), plain["equipment_id"].to_numpy(dtype="int64", na_value=-1)))
+    in_order = plain if (order[1:] > order[:-1]).all() else plain.take(order)
+    return in_order.reset_index(drop=True)
 
 
 def _together(special: pd.DataFrame) -> pd.DataFrame:

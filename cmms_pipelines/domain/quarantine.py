@@ -19,6 +19,10 @@ from cmms_pipelines.domain.rejections import Severity, refused_rows
 
 _KEY_LENGTH = 280  # of the 300 characters that the quarantine has, some are for what tells repeats apart
 _PREFIX_LENGTH = 200  # of a longer key, before its hash
+_REJECTED = (
+    "record_key", "rule", "is_primary", "severity", "column_name", "value", "message", "payload", "plant_code",
+    "equipment_number", "date",
+)  # fmt: skip
 REFUSING = [severity.value for severity in Severity if severity.refuses]
 
 
@@ -97,6 +101,8 @@ def rejected_frame(
         mapping: from columns to the source's field names, to show the value as it came.
     """
     refusing = failures.loc[failures["severity"].isin(REFUSING)]
+    if refusing.empty:
+        return pd.DataFrame(columns=list(_REJECTED))
     rows = refusing["row"].to_list()
     refused = _picked(records, rows)
     values = [raw_value(refused[row], column, mapping) for row, column in zip(rows, refusing["column"], strict=True)]
@@ -122,6 +128,8 @@ def rejected_frame(
 
 def refused_by_rule(failures: pd.DataFrame) -> dict[str, int]:
     """Return how many records each rule refused, every record counted once, under the first rule that it failed."""
+    if failures.empty:
+        return {}
     refusing = failures.loc[failures["severity"].isin(REFUSING)]
     first = refusing.loc[~refusing["row"].duplicated(), "rule"]
     return {str(rule): int(count) for rule, count in first.value_counts().items()}

@@ -138,25 +138,24 @@ def running_times_frame(
             ]
     plant_code = sap_values.text_column(raw["plant_code"])
     zone_of = _zones_of(plant_code, zones)
-    frame = pd.DataFrame(
-        {
-            "plant_code": plant_code,
-            "equipment_number": sap_values.key_column(raw["equipment_number"]),
-            **{
-                name: sap_values.text_column(raw[name])
-                for name in ("company_code", "equipment_description", "object_number", "point", "description")
-            },
-        }
-    )
-    frame["date"], frame["is_date_unreadable"] = sap_values.date_column(raw["date"])
+    columns = {
+        "plant_code": plant_code,
+        "equipment_number": sap_values.key_column(raw["equipment_number"]),
+        **{
+            name: sap_values.text_column(raw[name])
+            for name in ("company_code", "equipment_description", "object_number", "point", "description")
+        },
+    }
+    columns["date"], columns["is_date_unreadable"] = sap_values.date_column(raw["date"])
     for name in ("date_time", "api_created_at"):
-        frame[name], frame[f"is_{name}_unreadable"] = sap_values.instant_column(raw[name], zone_of)
+        columns[name], columns[f"is_{name}_unreadable"] = sap_values.instant_column(raw[name], zone_of)
     for name in ("running_hours", "cumulative_hours"):
-        frame[name], frame[f"is_{name}_unreadable"] = sap_values.number_column(raw[name], has_decimal_comma=has_decimal_comma)
+        numbers = sap_values.number_column(raw[name], has_decimal_comma=has_decimal_comma)
+        columns[name], columns[f"is_{name}_unreadable"] = numbers
     for column, flag in DOCUMENT_FLAGS.items():
         if raw[flag].count(ABSENT) < len(raw[flag]):
-            frame[column] = sap_values.flag_column(None if cell is ABSENT else cell for cell in raw[flag])[0]
-    return frame
+            columns[column] = sap_values.flag_column(None if cell is ABSENT else cell for cell in raw[flag])[0]
+    return pd.DataFrame(columns, copy=False)
 
 
 def raw_value(record: RawRecord, column: str, mapping: Mapping[str, tuple[str, ...]]) -> object:

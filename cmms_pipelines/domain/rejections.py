@@ -54,6 +54,8 @@ def no_failures() -> pd.DataFrame:
 
 def refused_rows(failures: pd.DataFrame) -> "pd.Index[int]":
     """Return the positions of the records that at least one failure refuses."""
+    if failures.empty:
+        return pd.Index([], dtype="int64")
     refusing = failures["severity"].isin([severity.value for severity in Severity if severity.refuses])
     rows: pd.Index[int] = pd.Index(failures.loc[refusing, "row"].unique(), dtype="int64")
     return rows

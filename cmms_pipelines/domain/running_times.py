@@ -107,15 +107,18 @@ def judge(context: pd.DataFrame, digests: Digests | None = None, judgement: Judg
     A row that comes from one record alone gets its digest, sealed with what it was judged by, if both are given.
     """
     failures = failures_of("running_times", context)
-    context = context.assign(record_digest=sealed(digests, judgement, context["plant_id"], ~context["is_several"], failures))
+    listed = np.full(len(context), None, dtype=object)
+    if len(failures):
+        warnings = warnings_by_row(failures)
+        listed[warnings.index.to_numpy()] = warnings.to_numpy()
+    digest = sealed(digests, judgement, context["plant_id"], ~context["is_several"], failures)
+    context = context.assign(record_digest=digest, warnings=listed)
     refused = refused_rows(failures)
     accepted = context.drop(index=refused) if len(refused) else context
-    warnings = warnings_by_row(failures)
-    listed = np.full(len(context), None, dtype=object)
-    listed[warnings.index.to_numpy()] = warnings.to_numpy()
-    accepted = accepted.assign(warnings=listed[accepted.index.to_numpy()])
     rows = fold(accepted)
-    noted = failures.loc[~failures["row"].isin(refused) & ~failures["severity"].isin([Severity.ERROR.value])]
+    noted = failures
+    if len(failures):
+        noted = failures.loc[~failures["row"].isin(refused) & ~failures["severity"].isin([Severity.ERROR.value])]
     return JudgedReadings(
         rows=rows,
         failures=failures,
@@ -131,6 +134,8 @@ def _refused_counters(context: pd.DataFrame, failures: pd.DataFrame, accepted: p
     """Return rows without hours for plants' machine-days whose records were all refused for their hours alone (quirk 15)."""
     refusing = failures.loc[failures["severity"].isin([severity.value for severity in Severity if severity.refuses])]
     is_by_hours = refusing["rule"].isin(_KEEPS_COUNTER)
+    if not is_by_hours.any():
+        return context.iloc[:0][FOLDED].assign(readings=None)
     positions = refusing.loc[is_by_hours, "row"].unique()
     kept = context.loc[np.setdiff1d(positions, refusing.loc[~is_by_hours, "row"])].dropna(subset=["cumulative_hours"])
     if kept.empty:
@@ -153,18 +158,21 @@ def _joined(frame: pd.DataFrame, neighbours: pd.DataFrame) -> pd.DataFrame:
     around, here = keys[: len(neighbours)], keys[len(neighbours) :]
     position = pd.Index(around).get_indexer(pd.Index(here))
     position[here < 0] = -1
-    context = frame.copy()
-    context["machine_day"] = here
-    context["is_several"] = pd.Series(here).duplicated(keep=False).to_numpy() & (here >= 0)
-    matched = neighbours.take(np.where(position >= 0, position, 0)) if len(neighbours) else neighbours.reindex(context.index)
+    matched = neighbours.take(np.where(position >= 0, position, 0)) if len(neighbours) else neighbours.reindex(frame.index)
     is_missing = position < 0
-    context["equipment_id"] = matched["equipment_id"].astype("Int64").mask(is_missing).to_numpy(dtype="float64", na_value=np.nan)
-    context["equipment_id"] = context["equipment_id"].astype("Int64")
+    identifiers = matched["equipment_id"].astype("Int64").to_numpy(dtype="int64", na_value=0)
     previous = matched["previous_date"].astype("datetime64[s]").to_numpy()
-    context["previous_date"] = np.where(is_missing, np.datetime64("NaT", "s"), previous)
+    columns: dict[Any, Any] = dict(frame.items()) | {
+        "machine_day": here,
+        "is_several": pd.Series(here).duplicated(keep=False).to_numpy() & (here >= 0),
+        "equipment_id": pd.arrays.IntegerArray(identifiers, is_missing | matched["equipment_id"].isna().to_numpy()),
+        "previous_date": np.where(is_missing, np.datetime64("NaT", "s"), previous),
+    }
     for name in _NEIGHBOUR_NUMBERS:
         values = matched[name].to_numpy(dtype="float64", na_value=np.nan) if name in matched else np.nan
-        context[name] = np.where(is_missing, np.nan, values)
+        columns[name] = np.where(is_missing, np.nan, values)
+    context = pd.DataFrame(columns, index=frame.index, copy=False)
+    context.columns = context.columns.astype("object")  # a column more costs an Arrow-backed index several times as much
     return context
 
 

@@ -73,6 +73,8 @@ def tally_of(table: str, frame: pd.DataFrame, failures: pd.DataFrame) -> Tally:
     """Return what `critical_failures` needs to know of one chunk."""
     counts = frame["plant_code"].value_counts()
     tally = Tally(records=Counter({str(code): int(count) for code, count in counts.items()}))
+    if failures.empty:
+        return tally
     broken = failures.loc[failures["rule"].isin(_UNREADABLE[table])].drop_duplicates("row")
     plants = frame["plant_code"].reindex(broken["row"])
     for plant_code, rule in zip(plants, broken["rule"], strict=True):

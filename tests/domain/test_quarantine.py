@@ -83,6 +83,12 @@ def test_a_warning_alone_puts_nothing_into_quarantine() -> None:
     assert rejected_of(reading_record(RECDV="25")).empty
 
 
+def test_a_chunk_without_a_refused_record_has_the_same_columns_as_one_with_some() -> None:
+    refused = rejected_of(reading_record(RECDV="85"))
+    assert len(refused)
+    assert rejected_of(reading_record()).columns.to_list() == refused.columns.to_list()
+
+
 def test_every_refused_record_counts_once_under_its_first_rule() -> None:
     failures = failures_of(
         "running_times",
