@@ -161,6 +161,8 @@ class Watcher:
     def _lose_lock(self) -> None:
         holder, self._holder = self._holder, None
         if holder is not None:
+            with suppress(sa.exc.SQLAlchemyError):  # a closed connection lets go of its lock only when the server has noticed
+                holder.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": alerts.WATCH_LOCK})
             with suppress(sa.exc.SQLAlchemyError):
                 holder.invalidate()
                 holder.close()
