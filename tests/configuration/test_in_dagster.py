@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 
 from cmms_pipelines.defs.build import build_defs
+from cmms_pipelines.defs.reporting import daily_report
 from cmms_pipelines.defs.reporting.jobs import build_schedule
 from cmms_pipelines.defs.resources import Warehouse
 from cmms_pipelines.domain.schedule_times import BUILT_IN
@@ -54,8 +55,9 @@ def unheard(message: str) -> None:
 
 def test_the_schedules_that_can_be_configured_are_those_that_there_are() -> None:
     found = {schedule.name: schedule.cron_schedule for schedule in build_defs(Settings()).schedules or ()}
-    marts = build_schedule("UTC")
-    assert found | {marts.name: marts.cron_schedule} == dict(BUILT_IN)
+    *_, report = daily_report.build(Settings())
+    found |= {schedule.name: schedule.cron_schedule for schedule in (build_schedule("UTC"), report)}
+    assert found == dict(BUILT_IN)
 
 
 def test_times_and_look_back_hold_from_the_next_load(database: Database, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

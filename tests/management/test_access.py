@@ -56,8 +56,10 @@ def test_whoever_reads_needs_a_viewer_whoever_changes_sources_an_admin(shared_ap
     assert {needed["POST", path] for path in deciding} == {"operator"}
     assert needed["GET", "/conflicts"] == needed["GET", "/work-orders"] == "viewer"
     changes = {key: role for key, role in needed.items() if key[0] in {"PUT", "DELETE"} or key == ("POST", "/configurations")}
-    assert len(changes) == 7
-    assert set(changes.values()) == {"admin"}
+    rules = {key for key in changes if key[1].startswith("/maintenance-rules")}
+    assert {changes.pop(key) for key in rules} == {needed["POST", "/maintenance-rules"]} == {"operator"}
+    assert len(changes) == 8
+    assert set(changes.values()) == {needed["POST", "/configuration-centre/{kind}/{cmms_system_id}/rollback"]} == {"admin"}
 
 
 @pytest.mark.parametrize(

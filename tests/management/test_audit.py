@@ -12,8 +12,8 @@ from tests.management.test_alerts import open_alert
 from tests.management.test_conflicts import conflict_of, order_id
 from tests.storage.inbox_world import add_machines, drain_now, query, work_order
 
-JUDGES_ONLY = {("POST", "/configurations/{cmms_system_id}/verify")}
-"""Stores nothing: a question that is too long for a query."""
+JUDGES_ONLY = {("POST", "/configurations/{cmms_system_id}/verify"), ("POST", "/configuration-centre/{kind}/validate")}
+"""Store nothing: questions that are too long for a query."""
 NOTHING_BEFORE, NOTHING_AFTER, BOTH = "before", "after", ""
 
 
@@ -34,6 +34,10 @@ def retried(api: Api) -> str:
     work_order(api.database.url, "70", title="A")
     drain_now(api.database.url)
     return str(query(api.database.url, "SELECT id FROM cmms.maintenance_event_hooks ORDER BY sequence DESC LIMIT 1")[0][0])
+
+
+def rule_of(api: Api, name: str) -> int:
+    return int(query(api.database.url, "SELECT id FROM cmms.maintenance_rules WHERE name = %s", name)[0][0])
 
 
 def secret_of(api: Api) -> str:
@@ -61,6 +65,13 @@ def steps(api: Api) -> Iterator[Step]:
     yield Step("PATCH", "/work-orders/{work_order_id}", "work_order.edited", path={"work_order_id": order},
                body={"version": 1, "changes": {"title": "ours"}})  # fmt: skip
     add_machines(api.database.url, "N71")
+    new_order = {"order": {"title": "made here", "equipment_number": "N71"}}
+    yield Step("POST", "/work-orders", "work_order.created", NOTHING_BEFORE, {}, new_order)
+    rule, wanted = "/maintenance-rules/{rule_id}", {"name": "audited", "equipment_number": "N71", "interval_hours": 100}
+    yield Step("POST", "/maintenance-rules", "maintenance_rule.created", NOTHING_BEFORE, {}, wanted)
+    of_rule = {"rule_id": rule_of(api, "audited")}
+    yield Step("PUT", rule, "maintenance_rule.changed", path=of_rule, body={**wanted, "interval_hours": 200}, version=1)
+    yield Step("DELETE", rule, "maintenance_rule.removed", NOTHING_AFTER, of_rule, version=2)
     yield Step("PATCH", "/equipment/{equipment_number}", "equipment.edited", path={"equipment_number": "N71"},
                body={"version": 1, "changes": {"point": "P-1"}})  # fmt: skip
     at = {"conflict_id": conflict_of(api, "72")["id"]}
@@ -73,6 +84,11 @@ def steps(api: Api) -> Iterator[Step]:
     yield Step("PUT", policy, "configuration.changed", version=1,
                body={"rules": {"work_order": {"title": {"strategy": "escalate"}}}})  # fmt: skip
     yield Step("POST", f"{policy}/rollback", "configuration.changed", body={"to_version": 1}, version=2)
+    centre, place = "/configuration-centre/{kind}/{cmms_system_id}", {"kind": "thresholds", "cmms_system_id": "cmms"}
+    kept = {"configuration": {"keep_logs_days": 30}}
+    yield Step("PUT", centre, "configuration.created", NOTHING_BEFORE, place, kept, version=0)
+    yield Step("PUT", centre, "configuration.changed", BOTH, place, {"configuration": {}}, version=1)
+    yield Step("POST", f"{centre}/rollback", "configuration.changed", BOTH, place, {"to_version": 1}, version=2)
     alert = {"alert_id": open_alert(api, "audited")}
     yield Step("POST", "/alerts/{alert_id}/acknowledge", "alert.acknowledged", path=alert, body={"note": "known"})
 
