@@ -126,9 +126,9 @@ def test_a_refusal_says_where() -> None:
 
 @pytest.mark.parametrize("raw", [b"{" * 40 + b'"' + b'\\"' * 500_000, b"[" + b"[]," * 330_000 + b"1]", b'"' * 1_000_000])
 def test_a_hostile_megabyte_is_judged_in_linear_time(raw: bytes) -> None:
-    started = time.process_time()
+    started = time.thread_time()  # of this thread: what other tests left running does not count
     assert rule_of(raw) != "accepted"
-    assert time.process_time() - started < 2
+    assert time.thread_time() - started < 2
 
 
 @given(st.binary(max_size=200))
