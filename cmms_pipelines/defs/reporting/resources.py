@@ -18,6 +18,7 @@ from dagster_dbt import DbtCliResource
 from packaging.version import Version
 
 from cmms_pipelines.defs.reporting.kpi_metadata import with_kpis
+from cmms_pipelines.defs.reporting.lineage_metadata import with_lineage
 from cmms_pipelines.defs.reporting.mart_metadata import with_figures
 from cmms_pipelines.defs.reporting.project import EXECUTABLE, PROJECT_DIR, connection_environment, parse_cache
 from cmms_pipelines.settings import read_settings
@@ -68,8 +69,11 @@ class Dbt(dg.ConfigurableResource):  # type: ignore[type-arg]
                 context=context,
                 target_path=target,
             )
-        made = invocation.stream().fetch_column_metadata()
-        events = with_figures(made, self.engine(), context.log, kpi_limits=self.kpi_limits)
+        # one at a time: side by side, dagster-dbt's lookers change the folder of the process under one another
+        invocation.postprocessing_threadpool_num_threads = 1
+        made = invocation.stream().fetch_column_metadata(with_column_lineage=False)
+        traced = with_lineage(made, invocation.manifest, target, self.engine(), context.log)
+        events = with_figures(traced, self.engine(), context.log, kpi_limits=self.kpi_limits)
         yield from with_kpis(events, address)
         _bring(target / PARTIAL_PARSE, parsed)
 
