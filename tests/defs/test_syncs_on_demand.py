@@ -7,9 +7,10 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from cmms_pipelines.storage.tables import api_sync_logs, equipment, equipment_running_times, sync_slices
+from cmms_pipelines.storage.tables import api_sync_logs, equipment, equipment_running_times, plants, sync_rejections, sync_slices
 from tests.conftest import Database
 from tests.defs.conftest import run
+from tests.storage.inbox_world import query, work_order
 
 HOURS = dg.AssetKey(["cmms", "equipment_running_times"])
 Start = Callable[..., dg.ExecuteInProcessResult]
@@ -93,3 +94,28 @@ def test_what_failed_is_shown_then_done_again_with_its_missing_slices_alone(
     assert status in ("success", "partial")
     assert scope["plants"] == ["B6JF", "B6LG"]
     assert output(start("retry_failed"))["syncs"] == 0  # made good
+
+
+def test_dead_letters_are_put_back_and_refused_records_judged_again_once_told_to(start: Start, database: Database) -> None:
+    assert start("sync_plants").success
+    assert start("sync_now", what=["running_times"], plants=["B6JF"], first_day="2013-01-01").success
+    waiting = sync_rejections.c.status == "open"
+    orphans = count(database, sync_rejections, waiting)
+    assert orphans > 1
+    with database.engine.begin() as connection:
+        payload = sa.select(sync_rejections.c.equipment_number).where(waiting).order_by(sync_rejections.c.id).limit(1)
+        plant = sa.select(plants.c.id, sa.literal(connection.scalar(payload)).label("number")).where(
+            plants.c.plant_code == "B6JF"
+        )
+        connection.execute(sa.insert(equipment).from_select(["plant_id", "equipment_number"], plant))
+    work_order(database.url, "70", title="A")
+    query(database.url, "UPDATE cmms.maintenance_event_hooks SET processing_status = 'dead_letter', processed_at = now()")
+    wanted = {"syncs": False, "rejections": True}
+    told = output(start("retry_failed", **wanted))
+    assert (told["is_dry_run"], told["events"], told["records"], told["records_judged"]) == (True, 1, 1, orphans)
+    assert (count(database, sync_rejections, waiting), count(database, equipment_running_times)) == (orphans, 0)
+    done = output(start("retry_failed", **wanted, dry_run=False, by="Ada"))
+    assert (done["events"], done["records"], done["records_still_refused"]) == (1, 1, orphans - 1)
+    assert (count(database, sync_rejections, waiting), count(database, equipment_running_times)) == (orphans - 1, 1)
+    assert query(database.url, "SELECT processing_status FROM cmms.maintenance_event_hooks") == [("pending",)]
+    assert query(database.url, "SELECT actor FROM cmms.audit_log WHERE action = 'event.replayed'") == [("Ada",)]
