@@ -101,7 +101,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, load: "Load") -> None:
         self.load = load
         self.received = b""
-        self.since = 0.0
+        self.since: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -120,10 +120,12 @@ class Connection(asyncio.Protocol):
         if len(self.received) < end + len(HEAD_END) + length:
             return
         status, self.received = self.received[9:12], b""
-        self.load.answered(self, status)
+        since, self.since = self.since, None
+        assert since is not None, "an answer without a request"
+        self.load.answered(self, status, since)
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        self.load.lost += not self.load.is_over
+        self.load.closed(self)
 
 
 class Load:
@@ -137,12 +139,11 @@ class Load:
         self.latencies: list[float] = []
         self.statuses: Counter[str] = Counter()
         self.lost, self.under_way, self.is_over, self.ends_at = 0, 0, False, 0.0
+        self.reopening: set[asyncio.Task[None]] = set()
 
     async def run(self) -> dict[str, object]:
-        loop = asyncio.get_running_loop()
         for _ in range(self.plan.connections):
-            _, connection = await loop.create_connection(lambda: Connection(self), self.plan.host, self.plan.port)
-            self.free.append(connection)
+            await self._connect()
         gc.disable()
         used_before, started = _cpu_s(), time.perf_counter()
         self.ends_at = started + self.plan.seconds
@@ -159,9 +160,27 @@ class Load:
             "latencies_ms": [round(latency * 1000, 3) for latency in sorted(self.latencies)],
         }
 
-    def answered(self, connection: Connection, status: bytes) -> None:
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(lambda: Connection(self), self.plan.host, self.plan.port)
+        self.free.append(connection)
+        self._send_due()
+
+    def closed(self, connection: Connection) -> None:
+        """Count a connection that closed under a request as lost; in the place of one that was idle too long open another."""
+        if self.is_over:
+            return
+        if connection.since is not None:
+            self.lost += 1
+            return
+        self.free.remove(connection)
+        task = asyncio.get_running_loop().create_task(self._connect())
+        self.reopening.add(task)
+        task.add_done_callback(self.reopening.discard)
+
+    def answered(self, connection: Connection, status: bytes, since: float) -> None:
         now = time.perf_counter()
-        self.latencies.append(now - connection.since)
+        self.latencies.append(now - since)
         self.statuses[status.decode()] += 1
         self.under_way -= 1
         if self.times:
