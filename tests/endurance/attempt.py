@@ -3,14 +3,16 @@
     python -m tests.endurance.attempt sync KEY PLANTS DAY...   the sync itself, of all plants or of some (with commas between)
     python -m tests.endurance.attempt run FIRST LAST [PARENT]  a Dagster run, or the next attempt of PARENT
 
-Attempts of one sync share KEY.
-
-What it does it tells on standard output, a line each.
+Attempts of one sync share KEY. What it does it tells on standard output, a line each. With START_SIGNAL in its environment,
+a sync says that it is ready and begins when the file of that name is there: so several begin together.
 """
 
+import os
 import sys
+import time
 import warnings
 from datetime import date
+from pathlib import Path
 
 import dagster as dg
 
@@ -20,6 +22,7 @@ from cmms_pipelines.sync.running_times import sync_running_times
 
 JOB = "sync_running_times"
 ALL = "all"
+READY = "ready"
 
 
 def sync_running_times_job() -> dg.JobDefinition:
@@ -33,6 +36,10 @@ def sync(key: str, plants: str, *days: str) -> None:
     engine = make_engine(cmms_address(settings))
     selected = [date.fromisoformat(day) for day in days]
     codes = None if plants == ALL else plants.split(",")
+    if signal := os.environ.get("START_SIGNAL"):
+        tell(READY)
+        while not Path(signal).exists():
+            time.sleep(0.001)
     sync_running_times(engine, settings, selected, plant_codes=codes, sync_key=key, run_id=None, progress=tell)
 
 

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from cmms_pipelines.storage.tables import api_sync_logs, sync_slices
-from tests.endurance.attempt import ALL
-from tests.endurance.conftest import WEEK, attempt, environment
+from tests.endurance.attempt import ALL, READY
+from tests.endurance.conftest import WEEK, attempt, environment, wait_until
 from tests.endurance.world import assert_books_balance, forget_running_times, outcome
 from tests.sync.conftest import Source
 
@@ -18,14 +18,18 @@ DAYS = WEEK[:3]
 SOME = "B6JF,DLLG,EVEW,UALG,WNEW"
 
 
-def run_both(source: Source, one: tuple[str, list[date]], other: tuple[str, list[date]], said: Path) -> None:
-    """Start both syncs at once; both must end well."""
+def run_together(source: Source, scopes: list[tuple[str, list[date]]], folder: Path) -> None:
+    """Sync each scope in a process of its own, all from the same moment on; each must end well."""
+    said, signal = folder / "said.log", folder / "start"
+    environ = environment(source, START_SIGNAL=str(signal))
     with ExitStack() as stack:
         started = []
-        for number, (plants, days) in enumerate((one, other)):
+        for number, (plants, days) in enumerate(scopes):
             arguments = ("sync", f"sync-{number}", plants, *(day.isoformat() for day in days))
-            started.append(stack.enter_context(attempt(environment(source), *arguments, log=said)))
-        assert [process.wait(120) for process in started] == [0, 0], said.read_text()[-3000:]
+            started.append(stack.enter_context(attempt(environ, *arguments, log=said)))
+        wait_until(lambda: said.read_text().split().count(READY) == len(scopes), "all have loaded their code")
+        signal.touch()
+        assert [process.wait(300) for process in started] == [0] * len(scopes), said.read_text()[-3000:]
 
 
 def assert_one_after_the_other(source: Source) -> None:
@@ -54,7 +58,7 @@ def test_two_syncs_of_overlapping_scope_never_interleave_and_end_in_the_tables_o
         ready.running_times(*days, plants=None if plants == ALL else plants.split(","))
     alone = outcome(ready.engine)
     forget_running_times(ready.engine)
-    run_both(ready, one, other, tmp_path / "said.log")
+    run_together(ready, [one, other], tmp_path)
     assert outcome(ready.engine) == alone
     assert_one_after_the_other(ready)
     assert_books_balance(ready.engine)
@@ -66,13 +70,6 @@ def test_five_syncs_at_once_end_in_the_tables_of_one(ready: Source, tmp_path: Pa
     ready.running_times(*WEEK)
     alone = outcome(ready.engine)
     forget_running_times(ready.engine)
-    said = tmp_path / "said.log"
-    with ExitStack() as stack:
-        started = []
-        for sync in range(5):
-            days = WEEK[(sync + number) % 5 :] if sync else WEEK
-            arguments = ("sync", f"sync-{sync}", ALL, *(day.isoformat() for day in days))
-            started.append(stack.enter_context(attempt(environment(ready), *arguments, log=said)))
-        assert [process.wait(300) for process in started] == [0] * 5, said.read_text()[-3000:]
+    run_together(ready, [(ALL, WEEK[(sync + number) % 5 :] if sync else WEEK) for sync in range(5)], tmp_path)
     assert outcome(ready.engine) == alone
     assert_books_balance(ready.engine)
