@@ -2,7 +2,7 @@
 
 What belongs here: the one policy on differences, gaps, counter events and several readings of a day, for one day at a time
 and for every writer of readings, the syncs and the events. What does not: judging whole frames of the external API
-(`domain.running_times`), whether a reading is accepted at all (`domain.contracts`), and rows (`storage.machine_days`).
+(`domain.running_times`), whether a reading is accepted at all (`domain.contracts`), and rows (`storage.day_rows`).
 Without pandas: the run that applies an event must start fast.
 
 A stored day is a pure function of the parts that were accepted for it, of the reading before it and of what is known of the

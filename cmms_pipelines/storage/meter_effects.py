@@ -20,9 +20,10 @@ from cmms_pipelines.domain.event_payloads import MeterReadingPayload, Refusal
 from cmms_pipelines.domain.falling_meters import EARLIER, READINGS, beside
 from cmms_pipelines.domain.machine_days import EXCEEDS_DAY, HOURS_MISSING
 from cmms_pipelines.domain.meter_readings import EXTERNAL_API, DayReading, local_day, place
+from cmms_pipelines.storage.day_rows import Change
 from cmms_pipelines.storage.equipment_lookup import KnownEquipment
 from cmms_pipelines.storage.inbox_claims import ClaimedEvent, Settlement, Verdict, refused, waits_for
-from cmms_pipelines.storage.machine_days import Change, lock_machines, work_out_days
+from cmms_pipelines.storage.machine_days import lock_machines, work_out_days
 from cmms_pipelines.storage.partitions import ensure_month_partitions
 from cmms_pipelines.storage.tables import counter_events, counter_facts, equipment, equipment_running_times, plants
 

@@ -23,8 +23,9 @@ from cmms_pipelines.domain.machine_days import HOURS_MISSING
 from cmms_pipelines.domain.meter_readings import EXTERNAL_API
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.storage.bulk import stage
+from cmms_pipelines.storage.day_rows import Change
 from cmms_pipelines.storage.falling_meters import settle_overtaken
-from cmms_pipelines.storage.machine_days import Change, MachineDay, lock_machines, work_out_days
+from cmms_pipelines.storage.machine_days import MachineDay, lock_machines, work_out_days
 from cmms_pipelines.storage.neighbours import Days
 from cmms_pipelines.storage.new_readings import add, added
 from cmms_pipelines.storage.partitions import ensure_month_partitions

@@ -45,7 +45,7 @@ JUDGED_BY = (
     "domain.classification", "domain.contracts", "domain.counters", "domain.dialects", "domain.equipment",
     "domain.field_names", "domain.folding", "domain.keys", "domain.machine_days", "domain.odata_records",
     "domain.raw_records", "domain.records", "domain.regular_cells", "domain.rejections", "domain.running_times",
-    "domain.sap_values", "domain.tallies", "storage.equipment", "storage.machine_days", "storage.neighbours",
+    "domain.sap_values", "domain.tallies", "storage.day_rows", "storage.equipment", "storage.machine_days", "storage.neighbours",
     "storage.new_readings", "storage.rechecks", "storage.running_times", "sync.chunks", "sync.equipment", "sync.neighbours",
     "sync.readings",
 )  # fmt: skip

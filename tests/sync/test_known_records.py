@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from cmms_pipelines.domain.field_names import FieldNames
 from cmms_pipelines.domain.reports import SyncCounts
-from cmms_pipelines.storage.machine_days import Change, lock_machines, work_out_days
+from cmms_pipelines.storage.day_rows import Change
+from cmms_pipelines.storage.machine_days import lock_machines, work_out_days
 from cmms_pipelines.storage.tables import (
     counter_events,
     counter_facts,
