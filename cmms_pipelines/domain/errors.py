@@ -15,3 +15,19 @@ class PermanentError(CmmsError):
 
 class SliceRefusedError(PermanentError):
     """One part of a sync cannot be written until somebody changes something; the other parts go on."""
+
+
+class NotFoundError(PermanentError):
+    """What was asked for does not exist."""
+
+
+class VersionConflictError(PermanentError):
+    """What was to be changed is not what the caller has seen: it was changed, decided or made by somebody else.
+
+    Attributes:
+        current_version: the version that is in force now.
+    """
+
+    def __init__(self, message: str, current_version: int) -> None:
+        super().__init__(message)
+        self.current_version = current_version

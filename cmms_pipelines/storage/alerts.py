@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from cmms_pipelines.domain.alert_messages import LONGEST_TITLE, Subject
 from cmms_pipelines.domain.alerts import AlertStatus, Change, Finding, KnownAlert, Severity, Step, Trigger
-from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.errors import NotFoundError, PermanentError
 from cmms_pipelines.storage.tables import alert_deliveries, alerts, audit_log
 
 SEEN_EVERY = dt.timedelta(minutes=1)
@@ -20,10 +20,6 @@ SEEN_EVERY = dt.timedelta(minutes=1)
 WATCH_LOCK = 0x636D6D77
 _TURN_LOCK = 0x636D6D61
 _ORDER = ("critical", "high", "medium", "low", "info")
-
-
-class UnknownAlertError(PermanentError):
-    """There is no such alert."""
 
 
 class ResolvedAlertError(PermanentError):
@@ -114,11 +110,11 @@ def find(connection: sa.Connection, alert_id: int) -> dict[str, Any]:
     """Return one alert.
 
     Raises:
-        UnknownAlertError: there is none with this number.
+        NotFoundError: there is none with this number.
     """
     row = connection.execute(sa.select(alerts).where(alerts.c.id == alert_id)).mappings().one_or_none()
     if row is None:
-        raise UnknownAlertError(f"There is no alert {alert_id}.")
+        raise NotFoundError(f"There is no alert {alert_id}.")
     return dict(row)
 
 
@@ -173,7 +169,7 @@ def acknowledge(
     """Take an alert: it is not told again, unless it gets graver, and its end is told. Taking it again changes who has it.
 
     Raises:
-        UnknownAlertError: there is none with this number.
+        NotFoundError: there is none with this number.
         ResolvedAlertError: it is over.
     """
     table = alerts.c
@@ -181,7 +177,7 @@ def acknowledge(
         sa.select(table.status, table.acknowledged_by).where(table.id == alert_id).with_for_update()
     ).one_or_none()
     if before is None:
-        raise UnknownAlertError(f"There is no alert {alert_id}.")
+        raise NotFoundError(f"There is no alert {alert_id}.")
     if before.status == AlertStatus.RESOLVED.value:
         raise ResolvedAlertError(f"Alert {alert_id} is resolved.")
     values = {

@@ -25,16 +25,14 @@ from pydantic import BaseModel
 from cmms_pipelines.domain.alert_configuration import AlertConfiguration
 from cmms_pipelines.domain.configuration_documents import Difference, checked, differences
 from cmms_pipelines.domain.conflict_policy import CONFLICTS, ConflictPolicy
-from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.errors import NotFoundError, PermanentError, VersionConflictError
 from cmms_pipelines.domain.webhook_source import WebhookSource
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage.alert_configuration import ALERTS, sealed, without_addresses
 from cmms_pipelines.storage.configurations import (
     WEBHOOK,
     StoredConfiguration,
-    UnknownSourceError,
     Version,
-    VersionConflictError,
     find_configuration,
     lock_configuration,
     read_configurations,
@@ -211,11 +209,11 @@ def history(connection: sa.Connection, kind: Kind, system: str) -> list[Version]
     """Return all versions, the newest first, without any secret.
 
     Raises:
-        UnknownSourceError: nothing is stored.
+        NotFoundError: nothing is stored.
     """
     found = read_versions(connection, kind.name, system)
     if not found:
-        raise UnknownSourceError(f"Nothing is stored of {kind.name} for {system}.")
+        raise NotFoundError(f"Nothing is stored of {kind.name} for {system}.")
     return [
         Version(one.version, shown_document(kind, one.configuration), one.is_active, one.changed_by, one.changed_at)
         for one in found
@@ -226,13 +224,13 @@ def version_of(connection: sa.Connection, kind: Kind, system: str, version: int)
     """Return the content of a version, as it is stored; version 0 is the defaults.
 
     Raises:
-        UnknownSourceError: there is no such version.
+        NotFoundError: there is no such version.
     """
     if version == 0:
         return {}
     found = next((one for one in read_versions(connection, kind.name, system) if one.version == version), None)
     if found is None:
-        raise UnknownSourceError(f"The configuration of {kind.name} for {system} has no version {version}.")
+        raise NotFoundError(f"The configuration of {kind.name} for {system} has no version {version}.")
     return found.configuration
 
 
@@ -247,14 +245,14 @@ def rollback(
     """Make an earlier version's content the newest version; version 0 is the defaults.
 
     Raises:
-        UnknownSourceError: there is no such version.
+        NotFoundError: there is no such version.
         VersionConflictError: the configuration is at another version than `expected_version`.
         UnusableDocumentError: the earlier version is not valid any more.
     """
     lock_configuration(connection, kind.name, system)
     stored = find_configuration(connection, kind.name, system)
     if stored is None or (to_version == 0 and kind.name == WEBHOOK):
-        raise UnknownSourceError(f"The configuration of {kind.name} for {system} has no version {to_version}.")
+        raise NotFoundError(f"The configuration of {kind.name} for {system} has no version {to_version}.")
     if expected_version is not None and expected_version != stored.version:
         raise VersionConflictError(
             f"The configuration of {kind.name} for {system} is at version {stored.version} by now.", stored.version

@@ -14,16 +14,14 @@ import sqlalchemy as sa
 from cryptography.fernet import MultiFernet
 from pydantic import SecretStr
 
-from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.errors import NotFoundError, PermanentError, VersionConflictError
 from cmms_pipelines.domain.signatures import SCHEMES, SchemeName, key_of
 from cmms_pipelines.domain.webhook_source import WebhookSource
 from cmms_pipelines.storage import secrets
 from cmms_pipelines.storage.configurations import (
     WEBHOOK,
     StoredConfiguration,
-    UnknownSourceError,
     Version,
-    VersionConflictError,
     lock_configuration,
     read_configurations,
     read_source,
@@ -58,11 +56,11 @@ def find_source(connection: sa.Connection, system: str) -> StoredConfiguration:
     """Return a source of events.
 
     Raises:
-        UnknownSourceError: there is none of this name.
+        NotFoundError: there is none of this name.
     """
     found = read_configurations(connection, WEBHOOK, system)
     if not found:
-        raise UnknownSourceError(f"No source of events is named {system!r}.")
+        raise NotFoundError(f"No source of events is named {system!r}.")
     return found[0]
 
 
@@ -88,7 +86,7 @@ def update_source(
     """Change a source; an identical write adds no version.
 
     Raises:
-        UnknownSourceError: there is none of this name.
+        NotFoundError: there is none of this name.
         VersionConflictError: it is at another version than `expected_version`.
     """
     _locked_at(connection, system, expected_version)
@@ -101,7 +99,7 @@ def delete_source(connection: sa.Connection, system: str, *, expected_version: i
     The audit log keeps the last version.
 
     Raises:
-        UnknownSourceError: there is none of this name.
+        NotFoundError: there is none of this name.
         VersionConflictError: it is at another version than `expected_version`.
     """
     before = _locked_at(connection, system, expected_version)
@@ -132,7 +130,7 @@ def history(connection: sa.Connection, system: str) -> list[Version]:
     """Return all versions of a source, the newest first.
 
     Raises:
-        UnknownSourceError: there is none of this name.
+        NotFoundError: there is none of this name.
     """
     find_source(connection, system)
     return read_versions(connection, WEBHOOK, system)
@@ -147,14 +145,14 @@ def rollback(
         expected_version: the version that the caller has seen; None takes whatever is there.
 
     Raises:
-        UnknownSourceError: there is no source of this name, or it has no such version.
+        NotFoundError: there is no source of this name, or it has no such version.
         VersionConflictError: it is at another version than `expected_version`.
         PermanentError: the earlier version is not valid any more.
     """
     _locked_at(connection, system, expected_version)
     found = next((version for version in history(connection, system) if version.version == to_version), None)
     if found is None:
-        raise UnknownSourceError(f"The source {system!r} has no version {to_version}.")
+        raise NotFoundError(f"The source {system!r} has no version {to_version}.")
     source = read_source(found.configuration)
     return write_configuration(
         connection, system, WEBHOOK, source.model_dump(mode="json"), actor=actor, is_active=found.is_active
@@ -192,7 +190,7 @@ def rotate_secret(
             than it would have.
 
     Raises:
-        UnknownSourceError: there is no source of this name.
+        NotFoundError: there is no source of this name.
         PermanentError: the source takes no secret, or `given` cannot be one of its scheme.
     """
     lock_configuration(connection, WEBHOOK, system)

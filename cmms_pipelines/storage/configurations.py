@@ -48,18 +48,6 @@ class Version:
     changed_at: dt.datetime
 
 
-class UnknownSourceError(PermanentError):
-    """No configuration has this name, or it has no such version."""
-
-
-class VersionConflictError(PermanentError):
-    """The configuration is at another version than the caller has seen, or exists where it should not."""
-
-    def __init__(self, message: str, current_version: int) -> None:
-        super().__init__(message)
-        self.current_version = current_version
-
-
 def read_configurations(
     connection: sa.Connection, sync_type: str, cmms_system_id: str | None = None
 ) -> list[StoredConfiguration]:

@@ -12,11 +12,9 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from cmms_pipelines.domain.conflict_policy import CONFLICTS, DEFAULT_POLICY, ConflictPolicy
-from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.errors import NotFoundError, PermanentError, VersionConflictError
 from cmms_pipelines.storage.configurations import (
-    UnknownSourceError,
     Version,
-    VersionConflictError,
     lock_configuration,
     read_configurations,
     read_versions,
@@ -80,13 +78,13 @@ def rollback_policy(
     """Make an earlier version's content the newest version; version 0 is the default policy.
 
     Raises:
-        UnknownSourceError: there is no such version.
+        NotFoundError: there is no such version.
         VersionConflictError: the policy is at another version than `expected_version`.
         PermanentError: the earlier version is not valid any more.
     """
     found = next((one for one in policy_history(connection, cmms_system_id) if one.version == to_version), None)
     if found is None and to_version != 0:
-        raise UnknownSourceError(f"The policy of {cmms_system_id!r} has no version {to_version}.")
+        raise NotFoundError(f"The policy of {cmms_system_id!r} has no version {to_version}.")
     policy = DEFAULT_POLICY if found is None else read_policy(found.configuration)
     return change_policy(connection, cmms_system_id, policy, expected_version=expected_version, actor=actor)
 

@@ -22,7 +22,7 @@ from pydantic import JsonValue, ValidationError
 
 from cmms_pipelines.domain.assets import ATTRIBUTE
 from cmms_pipelines.domain.comparing import compared_form, kind_of
-from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.errors import NotFoundError, PermanentError, VersionConflictError
 from cmms_pipelines.domain.falling_meters import METER, corrections
 from cmms_pipelines.domain.local_edits import WORK_ORDER, EquipmentEdit, WorkOrderEdit
 from cmms_pipelines.storage.conflict_records import undo_state
@@ -47,18 +47,6 @@ class Choice(StrEnum):
     """Another value, as a local edit of whoever decides."""
 
 
-class UnknownConflictError(PermanentError):
-    """There is no such conflict."""
-
-
-class ConflictChangedError(PermanentError):
-    """The conflict, or the field that it is about, is not any more what the caller has seen."""
-
-    def __init__(self, message: str, current_version: int) -> None:
-        super().__init__(message)
-        self.current_version = current_version
-
-
 @dataclass(frozen=True)
 class Resolution:
     """What to decide, by whom and why; `value` counts for `by_hand` alone."""
@@ -76,8 +64,8 @@ def resolve(
     """Decide a conflict; return its row. Deciding it again in the same way changes nothing.
 
     Raises:
-        UnknownConflictError: there is no such conflict.
-        ConflictChangedError: it is at another version than `expected_version`, or decided otherwise already.
+        NotFoundError: there is no such conflict.
+        VersionConflictError: it is at another version than `expected_version`, or decided otherwise already.
         PermanentError: no reason, or the value does not fit the field.
     """
     if not resolution.reason.strip():
@@ -86,7 +74,7 @@ def resolve(
     if conflict["status"] != "open":
         if _is_same(conflict, resolution):
             return conflict
-        raise ConflictChangedError(f"Conflict {conflict_id} is {conflict['status']} already.", conflict["version"])
+        raise VersionConflictError(f"Conflict {conflict_id} is {conflict['status']} already.", conflict["version"])
     _expect(conflict, expected_version)
     field, side = conflict["field"], side_of(connection, conflict)
     ours = side.values.get(field)
@@ -132,7 +120,7 @@ def resolve_all(
     found = find_conflicts(connection, replace(wanted, statuses=("open",)), limit=limit, is_oldest_first=True)
     resolved = []
     for row in found:
-        with suppress(ConflictChangedError):  # it ended by itself since, or with one before it
+        with suppress(VersionConflictError):  # it ended by itself since, or with one before it
             resolved.append(resolve(connection, row["id"], resolution, now=now))
     return resolved
 
@@ -152,8 +140,8 @@ def undo(
     No rule decides the same statement again: that is left to a person.
 
     Raises:
-        UnknownConflictError: there is no such conflict.
-        ConflictChangedError: it is at another version than `expected_version`; or its field, or what the source says of it, has
+        NotFoundError: there is no such conflict.
+        VersionConflictError: it is at another version than `expected_version`; or its field, or what the source says of it, has
             changed since the decision.
         PermanentError: no reason, or the conflict was not decided.
     """
@@ -167,9 +155,9 @@ def undo(
     state = conflict["undo_state"]
     is_as_left = _means(field, side.values.get(field)) == _means(field, conflict["resolution"])
     if not is_as_left or _means(field, side.stated(field)) != _means(field, conflict["theirs"]):
-        raise ConflictChangedError(f"{field} has changed since the decision: it cannot be undone any more.", conflict["version"])
+        raise VersionConflictError(f"{field} has changed since the decision: it cannot be undone any more.", conflict["version"])
     if connection.scalar(sa.select(sa.exists().where(*_same_field(conflict), _conflicts.status == "open"))):
-        raise ConflictChangedError(f"A newer conflict on {field} is open: decide that one.", conflict["version"])
+        raise VersionConflictError(f"A newer conflict on {field} is open: decide that one.", conflict["version"])
     _change(connection, conflict_id, {"status": "undone"})
     names = [*_OPENED, "cmms_system_id", "entity_type", "entity_key", "field"]
     opened = {name: conflict[name] for name in names} | {"is_reopened": True, "reason": f"undone by {actor}: {reason}"}
@@ -202,7 +190,7 @@ def _locked(connection: sa.Connection, conflict_id: int) -> dict[str, Any]:
 def _row(connection: sa.Connection, conflict_id: int) -> dict[str, Any]:
     found = connection.execute(sa.select(sync_conflicts).where(_conflicts.id == conflict_id)).mappings().one_or_none()
     if found is None:
-        raise UnknownConflictError(f"There is no conflict {conflict_id}.")
+        raise NotFoundError(f"There is no conflict {conflict_id}.")
     return dict(found)
 
 
@@ -214,7 +202,7 @@ def _change(connection: sa.Connection, conflict_id: int, values: Mapping[str, An
 def _expect(conflict: Mapping[str, Any], expected: int | None) -> None:
     if expected is not None and conflict["version"] != expected:
         message = f"Conflict {conflict['id']} is at version {conflict['version']} by now: read it again."
-        raise ConflictChangedError(message, conflict["version"])
+        raise VersionConflictError(message, conflict["version"])
 
 
 def _is_same(conflict: Mapping[str, Any], resolution: Resolution) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.errors import PermanentError, VersionConflictError
 from cmms_pipelines.domain.local_edits import WORK_ORDER, LocalEdit, NewWorkOrder
 from cmms_pipelines.storage.editing import read_work_order, signed_notes
 from cmms_pipelines.storage.equipment_lookup import find_equipment
@@ -29,14 +29,6 @@ _INSERT = sa.text(f"""
 """)
 
 
-class KnownOrderError(PermanentError):
-    """There is an order of this number already; `current_version` is its version."""
-
-    def __init__(self, message: str, current_version: int) -> None:
-        super().__init__(message)
-        self.current_version = current_version
-
-
 def create_work_order(
     connection: sa.Connection,
     order: NewWorkOrder,
@@ -51,7 +43,7 @@ def create_work_order(
     All that it says are edits of ours: a source that states the same order later is merged with it, and overwrites nothing.
 
     Raises:
-        KnownOrderError: the system has an order of this number.
+        VersionConflictError: the system has an order of this number.
         PermanentError: nobody knows the machine.
     """
     machine = find_equipment(connection, [order.equipment_number]).get(order.equipment_number)
@@ -69,7 +61,7 @@ def create_work_order(
         theirs = work_orders.c.cmms_system_id == order.cmms_system_id, work_orders.c.work_order_number == order.work_order_number
         version = connection.scalar(sa.select(work_orders.c.version).where(*theirs)) or 0
         known = f"{order.cmms_system_id!r} has an order {order.work_order_number!r} already: edit that one"
-        raise KnownOrderError(f"{known}.", version)
+        raise VersionConflictError(f"{known}.", version)
     key: Key = (order.cmms_system_id, made.work_order_number)
     said = order.fields()
     if "notes" in said:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from pydantic import JsonValue
 
 from cmms_pipelines.domain.comparing import compared_form, kind_of
-from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.errors import NotFoundError, PermanentError, VersionConflictError
 from cmms_pipelines.domain.local_edits import EQUIPMENT, WORK_ORDER, EquipmentEdit, LocalEdit, WorkOrderEdit
 from cmms_pipelines.storage.equipment_lookup import find_equipment
 from cmms_pipelines.storage.local_edits import ANY_SYSTEM, change_edits, load_edits
@@ -32,18 +32,6 @@ _STEP_TIMES = {
 _ENDED = {"completed_at": ("completed", "closed"), "closed_at": ("closed",)}
 
 
-class UnknownEntityError(PermanentError):
-    """There is no such work order or machine."""
-
-
-class StaleVersionError(PermanentError):
-    """The entity is at another version than the caller has seen."""
-
-    def __init__(self, message: str, current_version: int) -> None:
-        super().__init__(message)
-        self.current_version = current_version
-
-
 def edit_work_order(
     connection: sa.Connection,
     order_id: int,
@@ -60,15 +48,15 @@ def edit_work_order(
     A status brings the times of its step along, unless they are named. What is set back to what the source says ends the edit.
 
     Raises:
-        UnknownEntityError: there is no such order.
-        StaleVersionError: it is at another version than `expected_version` (None takes whatever is there).
+        NotFoundError: there is no such order.
+        VersionConflictError: it is at another version than `expected_version` (None takes whatever is there).
         PermanentError: the edit names a machine that nobody knows.
     """
     found = connection.execute(
         sa.select(work_orders.c.cmms_system_id, work_orders.c.work_order_number).where(work_orders.c.id == order_id)
     ).one_or_none()
     if found is None:
-        raise UnknownEntityError(f"There is no work order {order_id}.")
+        raise NotFoundError(f"There is no work order {order_id}.")
     key: Key = (found.cmms_system_id, found.work_order_number)
     row = load_orders(connection, [key])[key]
     _expect(row["version"], expected_version, f"The work order {order_id}")
@@ -120,12 +108,12 @@ def edit_equipment(
     """Change a machine's master data here; return it as `read_equipment` does.
 
     Raises:
-        UnknownEntityError: there is no such machine.
-        StaleVersionError: it is at another version than `expected_version` (None takes whatever is there).
+        NotFoundError: there is no such machine.
+        VersionConflictError: it is at another version than `expected_version` (None takes whatever is there).
     """
     machines = load_machines(connection, [equipment_number])
     if equipment_number not in machines.ids:
-        raise UnknownEntityError(f"No machine has the number {equipment_number!r}.")
+        raise NotFoundError(f"No machine has the number {equipment_number!r}.")
     version = connection.scalar(sa.select(equipment.c.version).where(equipment.c.equipment_number == equipment_number)) or 0
     _expect(version, expected_version, f"The machine {equipment_number}")
     before = machines.rows[equipment_number]
@@ -154,11 +142,11 @@ def read_work_order(connection: sa.Connection, order_id: int) -> dict[str, Any]:
     """Return a work order with its machine and plant, the edits in force and its open conflicts.
 
     Raises:
-        UnknownEntityError: there is no such order.
+        NotFoundError: there is no such order.
     """
     row = connection.execute(orders_query().where(work_orders.c.id == order_id)).mappings().one_or_none()
     if row is None:
-        raise UnknownEntityError(f"There is no work order {order_id}.")
+        raise NotFoundError(f"There is no work order {order_id}.")
     key = row["cmms_system_id"], row["work_order_number"]
     return {**row, **_local(connection, WORK_ORDER, key)}
 
@@ -167,12 +155,12 @@ def read_equipment(connection: sa.Connection, equipment_number: str) -> dict[str
     """Return a machine with its plant and group, the edits in force and its open conflicts.
 
     Raises:
-        UnknownEntityError: there is no such machine.
+        NotFoundError: there is no such machine.
     """
     query = machines_query().where(equipment.c.equipment_number == equipment_number)
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
-        raise UnknownEntityError(f"No machine has the number {equipment_number!r}.")
+        raise NotFoundError(f"No machine has the number {equipment_number!r}.")
     return {**row, **_local(connection, EQUIPMENT, (ANY_SYSTEM, equipment_number))}
 
 
@@ -215,7 +203,7 @@ def _local(connection: sa.Connection, entity_type: str, key: Key) -> dict[str, A
 
 def _expect(version: int, expected: int | None, what: str) -> None:
     if expected is not None and version != expected:
-        raise StaleVersionError(f"{what} is at version {version} by now: read it again.", version)
+        raise VersionConflictError(f"{what} is at version {version} by now: read it again.", version)
 
 
 def _changed(before: Mapping[str, JsonValue], wanted: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

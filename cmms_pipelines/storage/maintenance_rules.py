@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.errors import NotFoundError, PermanentError, VersionConflictError
 from cmms_pipelines.domain.maintenance_rules import MaintenanceRule
 from cmms_pipelines.domain.sap_values import read_key
 from cmms_pipelines.storage.tables import audit_log, equipment, equipment_groups, maintenance_rules
@@ -22,18 +22,6 @@ _SETTINGS = (
     "name", "task", "interval_hours", "interval_days", "tolerance_hours", "tolerance_days", "scheduling", "work_type",
     "title_contains", "baseline_hours", "baseline_on", "is_active",
 )  # fmt: skip
-
-
-class UnknownRuleError(PermanentError):
-    """There is no such rule."""
-
-
-class RuleChangedError(PermanentError):
-    """The rule is at another version than the caller has seen, or exists where it should not."""
-
-    def __init__(self, message: str, current_version: int) -> None:
-        super().__init__(message)
-        self.current_version = current_version
 
 
 class Change(StrEnum):
@@ -75,11 +63,11 @@ def find_rule(connection: sa.Connection, rule_id: int) -> StoredRule:
     """Return a rule.
 
     Raises:
-        UnknownRuleError: there is none of this number.
+        NotFoundError: there is none of this number.
     """
     found = _read(connection, maintenance_rules.c.id == rule_id)
     if not found:
-        raise UnknownRuleError(f"There is no maintenance rule {rule_id}.")
+        raise NotFoundError(f"There is no maintenance rule {rule_id}.")
     return found[0]
 
 
@@ -87,13 +75,13 @@ def create_rule(connection: sa.Connection, rule: MaintenanceRule, *, actor: str)
     """Create a rule at version 1.
 
     Raises:
-        RuleChangedError: there is one of this name for the same group or machine.
+        VersionConflictError: there is one of this name for the same group or machine.
         PermanentError: its group or machine is not known.
     """
     connection.execute(_LOCK)
     found = _of_same_name(connection, rule)
     if found:
-        raise RuleChangedError(f"{rule.name!r} exists for {rule.subject} as rule {found.id}.", found.version)
+        raise VersionConflictError(f"{rule.name!r} exists for {rule.subject} as rule {found.id}.", found.version)
     return _insert(connection, rule, actor)
 
 
@@ -103,8 +91,8 @@ def change_rule(
     """Replace a rule; an identical write adds no version.
 
     Raises:
-        UnknownRuleError: there is none of this number.
-        RuleChangedError: it is at another version than `expected_version` (None takes whatever is there), or another rule has
+        NotFoundError: there is none of this number.
+        VersionConflictError: it is at another version than `expected_version` (None takes whatever is there), or another rule has
             the new name.
         PermanentError: its group or machine is not known.
     """
@@ -112,7 +100,7 @@ def change_rule(
     before = _at_version(connection, rule_id, expected_version)
     other = _of_same_name(connection, rule)
     if other and other.id != rule_id:
-        raise RuleChangedError(f"{rule.name!r} exists for {rule.subject} as rule {other.id}.", other.version)
+        raise VersionConflictError(f"{rule.name!r} exists for {rule.subject} as rule {other.id}.", other.version)
     return _update(connection, before, rule, actor)
 
 
@@ -138,8 +126,8 @@ def remove_rule(connection: sa.Connection, rule_id: int, *, expected_version: in
     """Remove a rule; the audit log keeps it as it was.
 
     Raises:
-        UnknownRuleError: there is none of this number.
-        RuleChangedError: it is at another version than `expected_version`; None takes whatever is there.
+        NotFoundError: there is none of this number.
+        VersionConflictError: it is at another version than `expected_version`; None takes whatever is there.
     """
     connection.execute(_LOCK)
     before = _at_version(connection, rule_id, expected_version)
@@ -172,7 +160,7 @@ def _read(connection: sa.Connection, *wanted: sa.ColumnElement[bool]) -> list[St
 def _at_version(connection: sa.Connection, rule_id: int, expected: int | None) -> StoredRule:
     found = find_rule(connection, rule_id)
     if expected is not None and found.version != expected:
-        raise RuleChangedError(f"Rule {rule_id} is at version {found.version} by now.", found.version)
+        raise VersionConflictError(f"Rule {rule_id} is at version {found.version} by now.", found.version)
     return found
 
 

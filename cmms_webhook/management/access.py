@@ -18,7 +18,8 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-from cmms_pipelines.domain.errors import CmmsError, TransientError
+from cmms_pipelines.domain.configuration_documents import UnusableDocumentError
+from cmms_pipelines.domain.errors import CmmsError, NotFoundError, TransientError, VersionConflictError
 from cmms_pipelines.domain.roles import Role
 from cmms_pipelines.storage.tokens import TokenInForce, mark_tokens_used, matching_token, tokens_in_force
 from cmms_webhook.management import problems
@@ -127,7 +128,7 @@ def guarded_route(gate: Gate) -> type[APIRoute]:
                 except problems.RefusedError as refused:
                     return refused.response()
                 except (RequestValidationError, HTTPException, sa.exc.SQLAlchemyError, CmmsError) as error:
-                    return _refusal(error, self.path).response()
+                    return _refusal(error, self.path, names_version="if-match" in request.headers).response()
 
             return guarded
 
@@ -148,7 +149,7 @@ def bearer_of(request: Request) -> str:
     return token if kind.lower() == "bearer" and len(token) <= _LONGEST_TOKEN else ""
 
 
-def _refusal(error: Exception, path: str) -> problems.RefusedError:
+def _refusal(error: Exception, path: str, *, names_version: bool) -> problems.RefusedError:
     """Return the answer for what an endpoint could not do; anything else is a defect, and a 500."""
     if isinstance(error, RequestValidationError):
         return _unusable(error)
@@ -157,7 +158,7 @@ def _refusal(error: Exception, path: str) -> problems.RefusedError:
     if isinstance(error, TransientError):
         return problems.unavailable(str(error))
     if isinstance(error, CmmsError):
-        return problems.unusable(str(error))
+        return _refusal_of_storage(error, names_version=names_version)
     if isinstance(error, sa.exc.DataError):  # NUL in a text, a number beyond its type: what no table can hold
         _log.warning("management_request_unstorable", path=path, error=type(error.orig).__name__)
         return problems.unusable("The request holds a value that the database cannot hold, such as a NUL character.")
@@ -165,6 +166,22 @@ def _refusal(error: Exception, path: str) -> problems.RefusedError:
         _log.error("management_database_failed", path=path, error=type(error).__name__)
         return problems.unavailable()
     raise error
+
+
+def _refusal_of_storage(error: CmmsError, *, names_version: bool) -> problems.RefusedError:
+    """Return the answer for what storage refuses; a version that If-Match named wrongly is a failed precondition (RFC 9110)."""
+    if isinstance(error, NotFoundError):
+        return problems.not_found(str(error))
+    if isinstance(error, VersionConflictError):
+        changed = problems.version_has_changed(error.current_version)
+        return changed if names_version else problems.conflict(str(error), error.current_version)
+    errors = [_located(one) for one in error.problems] if isinstance(error, UnusableDocumentError) else None
+    return problems.unusable(str(error), errors)
+
+
+def _located(problem: str) -> dict[str, str]:
+    where, _, message = problem.partition(": ")
+    return {"where": f"body.configuration.{where}", "message": message}
 
 
 def _bounded(request: Request) -> Receive:

@@ -43,10 +43,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     def read(alert_id: int) -> schemas.AlertWithDeliveries:
         """With what was sent about it, to which channel, and how that went; never an address."""
         with state.reading() as connection:
-            try:
-                row = alerts.find(connection, alert_id)
-            except alerts.UnknownAlertError as error:
-                raise problems.not_found("alert") from error
+            row = alerts.find(connection, alert_id)
             deliveries = alerts.deliveries_of(connection, alert_id)
         return schemas.AlertWithDeliveries.model_validate({**row, "deliveries": deliveries})
 
@@ -60,8 +57,6 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
         with state.writing() as connection:
             try:
                 row = alerts.acknowledge(connection, alert_id, actor=who.actor, note=wanted.note if wanted else None)
-            except alerts.UnknownAlertError as error:
-                raise problems.not_found("alert") from error
             except alerts.ResolvedAlertError as error:
                 raise problems.conflict(str(error)) from error
         return _alert(row)

@@ -12,14 +12,11 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.routing import APIRoute
 
 from cmms_pipelines.domain.configuration_documents import UnusableDocumentError
-from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.domain.roles import Role
 from cmms_pipelines.settings import read_settings
 from cmms_pipelines.storage import configuration_centre as centre
 from cmms_pipelines.storage.alert_configuration import ALERTS
-from cmms_pipelines.storage.configurations import UnknownSourceError, VersionConflictError
 from cmms_webhook.management import centre_schemas as schemas
-from cmms_webhook.management import problems
 from cmms_webhook.management.access import needs
 from cmms_webhook.management.configurations import Caller, IfMatch, version_of
 from cmms_webhook.management.state import ManagementState
@@ -98,7 +95,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     ) -> schemas.CentreConfiguration:
         """The whole document is replaced. `If-Match: "0"` makes the first version."""
         expected = version_of(if_match)
-        with _refusals(), state.writing() as connection:
+        with state.writing() as connection:
             centre.change(
                 connection,
                 lambda: state.box,
@@ -114,7 +111,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     @router.get("/{kind}/{cmms_system_id}/history", summary="All versions", **needs(Role.VIEWER, s404=_UNKNOWN))
     def history(kind: Kind, cmms_system_id: System) -> schemas.CentreHistory:
         """The newest first, with who changed it and when."""
-        with _refusals(), state.reading() as connection:
+        with state.reading() as connection:
             versions = centre.history(connection, centre.KINDS[kind], cmms_system_id)
         return schemas.CentreHistory(versions=[schemas.CentreVersion(**asdict(one)) for one in versions])
 
@@ -127,7 +124,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     ) -> schemas.CentreDifferences:
         """By the dotted name of each key."""
         found = centre.KINDS[kind]
-        with _refusals(), state.reading() as connection:
+        with state.reading() as connection:
             before, after = (centre.version_of(connection, found, cmms_system_id, version) for version in (first, to))
             rows = centre.compare(found, before, after)
         return schemas.CentreDifferences(differences=[schemas.CentreDifference(**asdict(one)) for one in rows])
@@ -148,7 +145,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     ) -> schemas.CentreConfiguration:
         """Its content becomes a new version."""
         expected = version_of(if_match)
-        with _refusals(), state.writing() as connection:
+        with state.writing() as connection:
             centre.rollback(
                 connection,
                 centre.KINDS[kind],
@@ -161,32 +158,10 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
 
     def _read(kind: KindName, system: str, response: Response) -> schemas.CentreConfiguration:
         found = centre.KINDS[kind]
-        with _refusals(), state.reading() as connection:
+        with state.reading() as connection:
             centre.check_system(found, system)
             shown = centre.show(connection, read_settings(), found, system)
         response.headers["ETag"] = f'"{shown.version}"'
         return schemas.CentreConfiguration(**asdict(shown))
 
     return router
-
-
-class _refusals:  # noqa: N801 - a context manager, used like a function
-    """Turns what storage refuses into the answer for it."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, UnknownSourceError):
-            raise problems.not_found("configuration or version") from error
-        if isinstance(error, VersionConflictError):
-            raise problems.version_has_changed(error.current_version) from error
-        if isinstance(error, UnusableDocumentError):
-            raise problems.unusable(str(error), [_located(one) for one in error.problems]) from error
-        if isinstance(error, PermanentError):
-            raise problems.unusable(str(error)) from error
-
-
-def _located(problem: str) -> dict[str, str]:
-    where, _, message = problem.partition(": ")
-    return {"where": f"body.configuration.{where}", "message": message}

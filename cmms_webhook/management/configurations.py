@@ -7,13 +7,12 @@ What belongs here: requests to functions of `storage.configuration_changes`, and
 from dataclasses import asdict
 from typing import Annotated
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Header, Path, Response
 from fastapi.routing import APIRoute
 
 from cmms_pipelines.domain.roles import Role
 from cmms_pipelines.storage import configuration_changes as changes
-from cmms_pipelines.storage.configurations import StoredConfiguration, UnknownSourceError, VersionConflictError, warnings_of
+from cmms_pipelines.storage.configurations import StoredConfiguration, warnings_of
 from cmms_pipelines.storage.tokens import TokenInForce
 from cmms_webhook.management import problems, schemas
 from cmms_webhook.management.access import caller, needs
@@ -44,13 +43,10 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     @router.post("", status_code=201, summary="Create a source", **needs(Role.ADMIN, s409="It exists already.", s422=_UNUSABLE))
     def create(wanted: schemas.NewConfiguration, response: Response, who: Caller) -> schemas.Configuration:
         """A source whose scheme signs receives from when it has a secret: add one next."""
-        try:
-            with state.writing() as connection:
-                stored = changes.create_source(
-                    connection, wanted.cmms_system_id, wanted.configuration, actor=who.actor, is_active=wanted.is_active
-                )
-        except VersionConflictError as error:
-            raise problems.conflict(str(error), error.current_version) from error
+        with state.writing() as connection:
+            stored = changes.create_source(
+                connection, wanted.cmms_system_id, wanted.configuration, actor=who.actor, is_active=wanted.is_active
+            )
         response.headers["Location"] = f"/api/v1/cmms/configurations/{stored.cmms_system_id}"
         return _tagged(stored, response)
 
@@ -58,7 +54,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     def read(cmms_system_id: System, response: Response) -> schemas.Configuration:
         """ETag is the version, for If-Match of a change."""
         with state.reading() as connection:
-            return _tagged(found_source(connection, cmms_system_id), response)
+            return _tagged(changes.find_source(connection, cmms_system_id), response)
 
     @router.put(
         "/{cmms_system_id}",
@@ -74,7 +70,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     ) -> schemas.Configuration:
         """The whole configuration is replaced. The receiver follows a second later."""
         expected = version_of(if_match)
-        with refusals(), state.writing() as connection:
+        with state.writing() as connection:
             stored = changes.update_source(
                 connection,
                 cmms_system_id,
@@ -94,13 +90,13 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     def delete(cmms_system_id: System, who: Caller, if_match: IfMatch = None) -> None:
         """Its secrets are revoked and its history goes; its events stay, and the audit log keeps its last version."""
         expected = version_of(if_match)
-        with refusals(), state.writing() as connection:
+        with state.writing() as connection:
             changes.delete_source(connection, cmms_system_id, expected_version=expected, actor=who.actor)
 
     @router.get("/{cmms_system_id}/history", summary="All versions of a source", **needs(Role.VIEWER, s404=_UNKNOWN))
     def history(cmms_system_id: System) -> schemas.History:
         """The newest first, with who changed it and when."""
-        with refusals(), state.reading() as connection:
+        with state.reading() as connection:
             versions = [schemas.ConfigurationVersion(**asdict(one)) for one in changes.history(connection, cmms_system_id)]
         return schemas.History(versions=versions)
 
@@ -114,30 +110,11 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     ) -> schemas.Configuration:
         """Its content becomes a new version; secrets are not part of it."""
         expected = version_of(if_match)
-        with refusals(), state.writing() as connection:
+        with state.writing() as connection:
             stored = changes.rollback(connection, cmms_system_id, wanted.to_version, expected_version=expected, actor=who.actor)
         return _tagged(stored, response)
 
     return router
-
-
-class refusals:  # noqa: N801 - a context manager, used like a function
-    """Turns what storage refuses into the answer for it."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, UnknownSourceError):
-            raise problems.not_found("source or version") from error
-        if isinstance(error, VersionConflictError):
-            raise problems.version_has_changed(error.current_version) from error
-
-
-def found_source(connection: sa.Connection, system: str) -> StoredConfiguration:
-    """Return a source, or answer that there is none."""
-    with refusals():
-        return changes.find_source(connection, system)
 
 
 def _tagged(stored: StoredConfiguration, response: Response) -> schemas.Configuration:

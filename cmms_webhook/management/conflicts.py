@@ -18,7 +18,7 @@ from cmms_pipelines.storage.conflict_search import ConflictFilter
 from cmms_webhook.management import problems
 from cmms_webhook.management import record_schemas as schemas
 from cmms_webhook.management.access import needs
-from cmms_webhook.management.configurations import Caller, IfMatch, System, refusals, version_of
+from cmms_webhook.management.configurations import Caller, IfMatch, System, version_of
 from cmms_webhook.management.cursors import cursor_of, position_of
 from cmms_webhook.management.records import Cursor, Limit
 from cmms_webhook.management.schemas import ConfigurationVersion, History
@@ -104,21 +104,21 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
         """Base, ours and theirs, with who and when, the event that brought it, and what was done about it."""
         with state.reading() as connection:
             if not conflict_search.find_conflicts(connection, ConflictFilter(ids=[conflict_id])):
-                raise problems.not_found("conflict")
+                raise problems.not_found("There is no such conflict.")
             return schemas.ConflictWithHistory(**conflict_search.show_conflict(connection, conflict_id))
 
     @router.post("/{conflict_id}/resolve", summary="Decide a conflict", **needs(Role.OPERATOR, s404=_UNKNOWN, s409=_CHANGED))
     def resolve(conflict_id: _Id, wanted: schemas.Decide, who: Caller) -> schemas.Conflict:
         """Ours, theirs, or a value by hand. Deciding it again in the same way changes nothing."""
         by = Resolution(wanted.choice, who.actor, wanted.reason, wanted.value)
-        with _changes(), state.writing() as connection:
+        with state.writing() as connection:
             conflict_queue.resolve(connection, conflict_id, by, now=state.clock(), expected_version=wanted.version)
             return schemas.Conflict(**conflict_search.show_conflict(connection, conflict_id))
 
     @router.post("/{conflict_id}/undo", summary="Take a decision back", **needs(Role.OPERATOR, s404=_UNKNOWN, s409=_CHANGED))
     def undo(conflict_id: _Id, wanted: schemas.Undo, who: Caller) -> schemas.Conflict:
         """A person's or a rule's. Value and edit are as they were; the answer is the conflict that is open instead."""
-        with _changes(), state.writing() as connection:
+        with state.writing() as connection:
             opened = conflict_queue.undo(
                 connection,
                 conflict_id,
@@ -152,7 +152,7 @@ def _add_policies(router: APIRouter, state: ManagementState) -> None:
     ) -> schemas.Policy:
         """The whole policy is replaced; what it leaves out is as by default. `If-Match: "0"` makes the first one."""
         expected = version_of(if_match)
-        with refusals(), state.writing() as connection:
+        with state.writing() as connection:
             changed = conflict_policies.change_policy(
                 connection, cmms_system_id, wanted, expected_version=expected, actor=who.actor
             )
@@ -175,24 +175,11 @@ def _add_policies(router: APIRouter, state: ManagementState) -> None:
     ) -> schemas.Policy:
         """Its content becomes a new version."""
         expected = version_of(if_match)
-        with refusals(), state.writing() as connection:
+        with state.writing() as connection:
             changed = conflict_policies.rollback_policy(
                 connection, cmms_system_id, wanted.to_version, expected_version=expected, actor=who.actor
             )
         return _tagged(changed, response)
-
-
-class _changes:  # noqa: N801 - a context manager, used like a function
-    """Turns what the queue refuses into the answer for it."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, conflict_queue.UnknownConflictError):
-            raise problems.not_found("conflict") from error
-        if isinstance(error, conflict_queue.ConflictChangedError):
-            raise problems.conflict(str(error), error.current_version) from error
 
 
 def _tagged(found: conflict_policies.SystemPolicy, response: Response) -> schemas.Policy:

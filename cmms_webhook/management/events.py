@@ -96,7 +96,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
         with state.reading() as connection:
             found = inbox_search.find_event(connection, event_id)
         if found is None:
-            raise problems.not_found("event")
+            raise problems.not_found("There is no such event.")
         return schemas.Event(**found)
 
     @router.post(
@@ -108,7 +108,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
         """Whatever state it is in; one that waits for its next attempt is due at once."""
         with state.reading() as connection:
             if inbox_search.find_event(connection, event_id) is None:
-                raise problems.not_found("event")
+                raise problems.not_found("There is no such event.")
         reason = wanted.reason if wanted else None
         report = _replayed(state, EventFilter(ids=[event_id]), who.actor, 1, reason, is_dry=False)
         if report.events == 0:

@@ -14,7 +14,6 @@ from cmms_pipelines.domain.maintenance_rules import MaintenanceRule
 from cmms_pipelines.domain.roles import Role
 from cmms_pipelines.storage import maintenance_rules as stored_rules
 from cmms_pipelines.storage.maintenance_rules import StoredRule
-from cmms_webhook.management import problems
 from cmms_webhook.management.access import needs
 from cmms_webhook.management.configurations import Caller, IfMatch, version_of
 from cmms_webhook.management.state import ManagementState
@@ -59,18 +58,15 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     @router.post("", status_code=201, summary="Create a rule", **needs(Role.OPERATOR, s409=_EXISTS, s422=_UNUSABLE))
     def create(wanted: MaintenanceRule, response: Response, who: Caller) -> StoredMaintenanceRule:
         """It counts from the next build of the marts on."""
-        try:
-            with state.writing() as connection:
-                stored = stored_rules.create_rule(connection, wanted, actor=who.actor)
-        except stored_rules.RuleChangedError as error:
-            raise problems.conflict(str(error), error.current_version) from error
+        with state.writing() as connection:
+            stored = stored_rules.create_rule(connection, wanted, actor=who.actor)
         response.headers["Location"] = f"/api/v1/cmms/maintenance-rules/{stored.id}"
         return _tagged(stored, response)
 
     @router.get("/{rule_id}", summary="Read a rule", **needs(Role.VIEWER, s404=_UNKNOWN))
     def read(rule_id: _Id, response: Response) -> StoredMaintenanceRule:
         """ETag is the version, for If-Match of a change."""
-        with _refusals(), state.reading() as connection:
+        with state.reading() as connection:
             return _tagged(stored_rules.find_rule(connection, rule_id), response)
 
     @router.put(
@@ -83,7 +79,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     ) -> StoredMaintenanceRule:
         """The whole rule; what it leaves out is as by default. An identical one adds no version."""
         expected = version_of(if_match)
-        with _refusals(), state.writing() as connection:
+        with state.writing() as connection:
             stored = stored_rules.change_rule(connection, rule_id, wanted, expected_version=expected, actor=who.actor)
         return _tagged(stored, response)
 
@@ -93,23 +89,10 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     def remove(rule_id: _Id, who: Caller, if_match: IfMatch = None) -> None:
         """The audit log keeps it as it was."""
         expected = version_of(if_match)
-        with _refusals(), state.writing() as connection:
+        with state.writing() as connection:
             stored_rules.remove_rule(connection, rule_id, expected_version=expected, actor=who.actor)
 
     return router
-
-
-class _refusals:  # noqa: N801 - a context manager, used like a function
-    """Turns what storage refuses into the answer for it."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, stored_rules.UnknownRuleError):
-            raise problems.not_found("maintenance rule") from error
-        if isinstance(error, stored_rules.RuleChangedError):
-            raise problems.version_has_changed(error.current_version) from error
 
 
 def _tagged(stored: StoredRule, response: Response) -> StoredMaintenanceRule:

@@ -61,8 +61,8 @@ def forbidden(needed: Role) -> RefusedError:
     return RefusedError(403, "forbidden", "Not allowed", detail, headers=challenge)
 
 
-def not_found(what: str) -> RefusedError:
-    return RefusedError(404, "not-found", "Not found", f"There is no such {what}.")
+def not_found(detail: str) -> RefusedError:
+    return RefusedError(404, "not-found", "Not found", detail)
 
 
 def conflict(detail: str, current_version: int | None = None) -> RefusedError:

@@ -13,7 +13,6 @@ from cmms_pipelines.domain.payload_types import WorkOrderStatus
 from cmms_pipelines.domain.roles import Role
 from cmms_pipelines.storage import creating, editing
 from cmms_pipelines.storage.tables import equipment, plants, work_orders
-from cmms_webhook.management import problems
 from cmms_webhook.management import record_schemas as schemas
 from cmms_webhook.management.access import needs
 from cmms_webhook.management.configurations import Caller
@@ -63,14 +62,14 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     )
     def create_work_order(wanted: schemas.WorkOrderWanted, who: Caller) -> schemas.WorkOrderRecord:
         """What a source states of the same order later is merged with what was entered here, and overwrites nothing."""
-        with _refusals("machine"), state.writing() as connection:
+        with state.writing() as connection:
             made = creating.create_work_order(connection, wanted.order, actor=who.actor, now=state.clock(), reason=wanted.reason)
             return _order(made)
 
     @router.get("/work-orders/{work_order_id}", summary="Read a work order", **needs(Role.VIEWER, s404="There is no such order."))
     def read_work_order(work_order_id: _OrderId) -> schemas.WorkOrderRecord:
         """With the edits in force and its open conflicts."""
-        with _refusals("work order"), state.reading() as connection:
+        with state.reading() as connection:
             return _order(editing.read_work_order(connection, work_order_id))
 
     @router.patch(
@@ -80,7 +79,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     )
     def edit_work_order(work_order_id: _OrderId, wanted: schemas.WorkOrderChange, who: Caller) -> schemas.WorkOrderRecord:
         """Fields left out stay, null clears one. The edit is in force until the order's source says the same or overrules it."""
-        with _refusals("work order"), state.writing() as connection:
+        with state.writing() as connection:
             edited = editing.edit_work_order(
                 connection,
                 work_order_id,
@@ -112,7 +111,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     @router.get("/equipment/{equipment_number}", summary="Read a machine", **needs(Role.VIEWER, s404="There is no such machine."))
     def read_equipment(equipment_number: _Number) -> schemas.EquipmentRecord:
         """With the edits in force and its open conflicts."""
-        with _refusals("machine"), state.reading() as connection:
+        with state.reading() as connection:
             return schemas.EquipmentRecord(**editing.read_equipment(connection, equipment_number))
 
     @router.patch(
@@ -122,7 +121,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     )
     def edit_equipment(equipment_number: _Number, wanted: schemas.EquipmentChange, who: Caller) -> schemas.EquipmentRecord:
         """Fields left out stay, null clears one. No nightly sync overwrites the edit unheard."""
-        with _refusals("machine"), state.writing() as connection:
+        with state.writing() as connection:
             edited = editing.edit_equipment(
                 connection,
                 equipment_number,
@@ -135,22 +134,6 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
             return schemas.EquipmentRecord(**edited)
 
     return router
-
-
-class _refusals:  # noqa: N801 - a context manager, used like a function
-    """Turns what storage refuses into the answer for it."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, editing.UnknownEntityError):
-            raise problems.not_found(self._what) from error
-        if isinstance(error, editing.StaleVersionError | creating.KnownOrderError):
-            raise problems.conflict(str(error), error.current_version) from error
 
 
 def _order(row: dict[str, Any]) -> schemas.WorkOrderRecord:

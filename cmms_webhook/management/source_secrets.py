@@ -15,7 +15,7 @@ from cmms_pipelines.storage import configuration_changes as changes
 from cmms_pipelines.storage import source_tokens
 from cmms_webhook.management import problems, schemas
 from cmms_webhook.management.access import needs
-from cmms_webhook.management.configurations import Caller, System, found_source, refusals
+from cmms_webhook.management.configurations import Caller, System
 from cmms_webhook.management.state import ManagementState
 
 _UNKNOWN = "There is no such source or secret."
@@ -29,7 +29,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     def list_secrets(cmms_system_id: System) -> schemas.Secrets:
         """When each came, ends, and was last used; never its value."""
         with state.reading() as connection:
-            found_source(connection, cmms_system_id)
+            changes.find_source(connection, cmms_system_id)
             found = [schemas.Secret(**asdict(one)) for one in changes.list_secrets(connection, cmms_system_id)]
         return schemas.Secrets(secrets=found)
 
@@ -44,7 +44,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
 
         A generated secret is shown in this answer and never again.
         """
-        with refusals(), state.writing() as connection:
+        with state.writing() as connection:
             identifier, secret = changes.rotate_secret(
                 connection,
                 state.box,
@@ -69,7 +69,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
         with state.writing() as connection:
             is_revoked = changes.revoke_secret(connection, cmms_system_id, secret_id, actor=who.actor, now=state.clock())
         if not is_revoked:
-            raise problems.not_found("secret in force")
+            raise problems.not_found("There is no such secret in force.")
 
     @router.get(
         "/{cmms_system_id}/api-token",
@@ -79,7 +79,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     def read_api_token(cmms_system_id: System) -> schemas.ApiToken:
         """Who set it and when; never the token."""
         with state.reading() as connection:
-            found_source(connection, cmms_system_id)
+            changes.find_source(connection, cmms_system_id)
             found = source_tokens.api_token_info(connection, cmms_system_id)
         return schemas.ApiToken(is_set=True, **asdict(found)) if found else schemas.ApiToken(is_set=False)
 
@@ -92,7 +92,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
     def set_api_token(cmms_system_id: System, wanted: schemas.NewApiToken, who: Caller) -> None:
         """In the place of the one before. It is encrypted at rest, and never shown again."""
         with state.writing() as connection:
-            found_source(connection, cmms_system_id)
+            changes.find_source(connection, cmms_system_id)
             source_tokens.set_api_token(connection, state.box, cmms_system_id, wanted.token, actor=who.actor)
 
     @router.delete(
@@ -106,6 +106,6 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
         with state.writing() as connection:
             is_removed = source_tokens.remove_api_token(connection, cmms_system_id, actor=who.actor)
         if not is_removed:
-            raise problems.not_found("API token")
+            raise problems.not_found("There is no such API token.")
 
     return router

@@ -24,13 +24,14 @@ from cmms_pipelines.domain.roles import Role
 from cmms_pipelines.domain.signatures import Refused, SchemeName, Verified, key_of, sign, verify
 from cmms_pipelines.domain.strict_json import BodyRefusal
 from cmms_pipelines.domain.webhook_source import WebhookSource
+from cmms_pipelines.storage.configuration_changes import find_source
 from cmms_pipelines.storage.configurations import read_source
 from cmms_pipelines.storage.inbox_search import find_event
 from cmms_pipelines.storage.secrets import StoredSecret, active_secrets
 from cmms_pipelines.storage.tables import audit_log, maintenance_event_hooks
 from cmms_webhook.management import problems, schemas
 from cmms_webhook.management.access import needs
-from cmms_webhook.management.configurations import Caller, System, found_source
+from cmms_webhook.management.configurations import Caller, System
 from cmms_webhook.management.state import ManagementState
 
 LOOK_EVERY_S = 0.1
@@ -49,7 +50,7 @@ def create_router(state: ManagementState, route_class: type[APIRoute]) -> APIRou
         """Says what the receiver would do with it, and why. Nothing is stored."""
         now = sample.at or state.clock()
         with state.reading() as connection:
-            stored = found_source(connection, cmms_system_id)
+            stored = find_source(connection, cmms_system_id)
             source = sample.configuration or read_source(stored.configuration)
             secrets = [one for one in active_secrets(connection, state.box, now, cmms_system_id) if one.value is not None]
             return _judged(connection, cmms_system_id, source, secrets, sample, now=now)
@@ -114,7 +115,7 @@ async def deliver(receiver: ASGIApp, path: str, headers: dict[str, str], body: b
 def _signed_sample(state: ManagementState, system: str, actor: str) -> tuple[bytes, dict[str, str]]:
     now, event_id = state.clock(), uuid.uuid4()
     with state.engine.begin() as connection:  # no change that the receiver would have to follow
-        stored = found_source(connection, system)
+        stored = find_source(connection, system)
         if not stored.is_active:
             raise problems.unusable("The source is not active.")
         source = read_source(stored.configuration)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.errors import PermanentError, VersionConflictError
 from cmms_pipelines.storage import conflict_queue
-from cmms_pipelines.storage.conflict_queue import Choice, ConflictChangedError, Resolution
+from cmms_pipelines.storage.conflict_queue import Choice, Resolution
 from cmms_pipelines.storage.conflict_search import ConflictFilter, find_conflicts, queue_status, show_conflict
 from tests.conftest import Database
 from tests.storage.edits_world import (
@@ -58,11 +58,11 @@ def test_a_value_by_hand_must_fit_the_field_and_becomes_our_edit(database: Datab
 
 
 def test_deciding_twice_changes_nothing_and_otherwise_or_blindly_is_refused(database: Database, waiting: int) -> None:
-    with pytest.raises(ConflictChangedError):
+    with pytest.raises(VersionConflictError):
         resolve(database, waiting, Choice.THEIRS, expected_version=7)
     first = resolve(database, waiting, Choice.THEIRS, expected_version=1)
     assert resolve(database, waiting, Choice.THEIRS, expected_version=1) == first
-    with pytest.raises(ConflictChangedError, match="resolved already"):
+    with pytest.raises(VersionConflictError, match="resolved already"):
         resolve(database, waiting, Choice.OURS)
     assert len(audit(database, "conflict.resolved")) == 1
 
@@ -100,7 +100,7 @@ def test_a_decision_of_a_rule_is_undone_and_no_rule_decides_the_same_statement_a
 def test_what_has_changed_since_is_not_undone(database: Database, waiting: int) -> None:
     resolve(database, waiting, Choice.THEIRS)
     source_says(database, 13, title="newer")
-    with pytest.raises(ConflictChangedError, match="has changed since"):
+    with pytest.raises(VersionConflictError, match="has changed since"):
         undo(database, waiting)
     with pytest.raises(PermanentError, match="Say why"), database.engine.begin() as connection:
         conflict_queue.undo(connection, waiting, actor="Grace", reason=" ", now=at(60))

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.errors import PermanentError, VersionConflictError
 from cmms_pipelines.domain.local_edits import NewWorkOrder
 from cmms_pipelines.storage.conflict_queue import Choice
-from cmms_pipelines.storage.creating import KnownOrderError, create_work_order
+from cmms_pipelines.storage.creating import create_work_order
 from cmms_pipelines.storage.work_order_history import read_history
 from tests.conftest import Database
 from tests.storage.edits_world import MACHINE, ORDER, at, audit, conflicts, edits, resolve, source_says
@@ -68,7 +68,7 @@ def test_what_the_source_says_of_it_later_is_merged_and_contradictions_wait(worl
 def test_an_order_of_a_known_number_or_an_unknown_machine_is_refused_and_changes_nothing(world: Database) -> None:
     create(world)
     before = order_row(world.url)
-    with pytest.raises(KnownOrderError, match="already"):
+    with pytest.raises(VersionConflictError, match="already"):
         create(world, title="other")
     with pytest.raises(PermanentError, match="No machine has the number 'N0'"):
         create(world, work_order_number="2", equipment_number="N0")

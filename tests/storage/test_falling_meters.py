@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from cmms_pipelines.domain.conflict_policy import ConflictPolicy, FieldRule
-from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.errors import PermanentError, VersionConflictError
 from cmms_pipelines.storage import conflict_queue
 from cmms_pipelines.storage.conflict_policies import change_policy
-from cmms_pipelines.storage.conflict_queue import Choice, ConflictChangedError, Resolution
+from cmms_pipelines.storage.conflict_queue import Choice, Resolution
 from cmms_pipelines.storage.conflict_search import ConflictFilter
 from tests.conftest import Database
 from tests.storage.edits_world import audit, conflicts, resolve, undo
@@ -121,7 +121,7 @@ def test_a_value_by_hand_corrects_the_reading(world: Database, fallen: int) -> N
     assert [one["hours"] for one in row["resolution"]] == [520]
     assert days(world)[1:] == [(1, 10, 500, 500), (2, 20, 520, 520)]
     assert resolve(world, fallen, Choice.BY_HAND, 520)["version"] == row["version"]
-    with pytest.raises(ConflictChangedError):
+    with pytest.raises(VersionConflictError):
         resolve(world, fallen, Choice.BY_HAND, 521)
 
 
@@ -143,7 +143,7 @@ def test_an_undo_restores_what_waited(world: Database, fallen: int, choice: Choi
 def test_an_undo_after_the_day_has_changed_is_refused(world: Database, fallen: int) -> None:
     resolve(world, fallen, Choice.THEIRS)
     tell(world, (2.1, 21))
-    with pytest.raises(ConflictChangedError, match="has changed since"):
+    with pytest.raises(VersionConflictError, match="has changed since"):
         undo(world, fallen)
 
 

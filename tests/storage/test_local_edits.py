@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.errors import PermanentError, VersionConflictError
 from cmms_pipelines.domain.local_edits import WorkOrderEdit
 from cmms_pipelines.storage.configurations import write_configuration
-from cmms_pipelines.storage.editing import StaleVersionError, edit_work_order
+from cmms_pipelines.storage.editing import edit_work_order
 from tests.conftest import Database
 from tests.storage.edits_world import (
     at,
@@ -38,7 +38,7 @@ def test_an_edit_is_in_force_versioned_and_audited_with_who_and_when(database: D
     )  # fmt: skip
     step = "SELECT from_status, to_status, changed_by, source FROM cmms.work_order_status_history ORDER BY id DESC LIMIT 1"
     assert query(database.url, step) == [("open", "in_progress", "local_edit", "Ada")]
-    with pytest.raises(StaleVersionError) as stale:
+    with pytest.raises(VersionConflictError) as stale:
         edit(database, order_id, 6, version=1, title="later")
     assert stale.value.current_version == 2
     with pytest.raises(PermanentError, match="No machine"):
