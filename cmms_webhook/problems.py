@@ -34,6 +34,8 @@ class Kind(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     BODY_TOO_SLOW = "body-too-slow"
     BODY_INCOMPLETE = "body-incomplete"
+    UNREADABLE_REQUEST = "unreadable-request"
+    HEADERS_TOO_LARGE = "headers-too-large"
     UNUSABLE_BODY = "unusable-body"
     TOO_MANY_EVENTS = "too-many-events"
     TOO_MANY_REFUSALS = "too-many-refusals"
@@ -65,6 +67,8 @@ _TEXTS = {
     Kind.UNSUPPORTED_MEDIA_TYPE: _Text(415, "Not JSON", "Send JSON in UTF-8 with Content-Type: application/json."),
     Kind.BODY_TOO_SLOW: _Text(408, "Body too slow", "The body did not arrive in time. Send it again."),
     Kind.BODY_INCOMPLETE: _Text(400, "Body incomplete", "The connection ended before the body did. Send it again."),
+    Kind.UNREADABLE_REQUEST: _Text(400, "Not HTTP", "This is not a request in HTTP/1.1, or its frame contradicts itself."),
+    Kind.HEADERS_TOO_LARGE: _Text(431, "Headers too large", "Address and headers are larger than this receiver reads: 64 KiB."),
     Kind.UNUSABLE_BODY: _Text(422, "Body not usable", "The body breaks a rule of the event format."),
     Kind.TOO_MANY_EVENTS: _Text(
         429, "Too many events", "More events than agreed for this system. The event is not accepted. Send it again later."
@@ -82,6 +86,8 @@ _HEADERS = {
     Kind.UNAUTHENTICATED: {"WWW-Authenticate": 'Signature realm="maintenance events"'},
     Kind.BODY_TOO_LARGE: {"Connection": "close"},
     Kind.BODY_TOO_SLOW: {"Connection": "close"},
+    Kind.UNREADABLE_REQUEST: {"Connection": "close"},
+    Kind.HEADERS_TOO_LARGE: {"Connection": "close"},
     Kind.UNAVAILABLE: {"Retry-After": "5"},
     Kind.OVERLOADED: {"Retry-After": "2"},
 }

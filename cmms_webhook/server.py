@@ -9,6 +9,7 @@ import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 
 import structlog
 import uvicorn
@@ -22,6 +23,7 @@ from cmms_pipelines.storage.engine import cmms_address, make_engine
 from cmms_pipelines.storage.secrets import secret_box
 from cmms_webhook.app import create_app
 from cmms_webhook.management.status import ENDING
+from cmms_webhook.problems import Kind, answer
 from cmms_webhook.receive import Limits
 
 MAX_HEAD_BYTES = 65_536
@@ -48,7 +50,8 @@ class _Server(uvicorn.Server):
 class BoundedHeadProtocol(HttpToolsProtocol):
     """uvicorn's protocol with limits on what may come before the body: its own keeps headers, and waits for them, without end.
 
-    It also tells streams, which would keep the server from stopping, when that begins.
+    What is no request is refused as everything else is. It also tells streams, which would keep the server from stopping, when
+    that begins.
     """
 
     head_timeout_s = HEAD_TIMEOUT_S
@@ -78,7 +81,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
         super().data_received(data)
         if self._is_in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("The request's headers are too large.")
+            self._refuse(Kind.HEADERS_TOO_LARGE)
         elif self._is_in_head and self._head_bytes and self._head_timer is None:
             self._wait_for_head()
 
@@ -90,6 +93,16 @@ class BoundedHeadProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._is_in_head, self._head_bytes = True, 0
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, which are for its developers
+        self._refuse(Kind.UNREADABLE_REQUEST)
+
+    def _refuse(self, kind: Kind) -> None:
+        refusal = answer(kind)
+        status = HTTPStatus(refusal.status_code)
+        head = b"".join(b"%s: %s\r\n" % header for header in refusal.raw_headers)
+        self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, status.phrase.encode(), head, refusal.body))
+        self.transport.close()
 
     def _wait_for_head(self) -> None:
         self._head_timer = self.loop.call_later(self.head_timeout_s, self.transport.close)

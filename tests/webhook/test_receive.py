@@ -266,9 +266,18 @@ def test_a_wrong_frame_is_refused_or_cut_off_and_never_a_server_error(shared_sid
     for request in framed_wrongly(body):
         answer = raw_exchange(shared_sidecar, request, wait_s=2)
         assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), (request[:80], answer)
+        assert answer == b"" or b"content-type: application/problem+json" in answer.lower(), (request[:80], answer)
     assert shared_sidecar.post(body).json()["status"] == "accepted"
     page = shared_sidecar.client.get(f"{shared_sidecar.url}/metrics").text
     assert 'duration_seconds_count{status="5' not in page
+
+
+def test_what_is_no_request_is_answered_as_everything_else(shared_sidecar: Sidecar) -> None:
+    answer = raw_exchange(shared_sidecar, b"GIVE ME\r\n\r\n", wait_s=2)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"connection: close" in head.lower()
+    assert json.loads(body)["type"] == "urn:cmms:problem:unreadable-request"
 
 
 def test_headers_are_bounded(shared_sidecar: Sidecar) -> None:
@@ -279,7 +288,7 @@ def test_headers_are_bounded(shared_sidecar: Sidecar) -> None:
     assert raw_exchange(shared_sidecar, request).startswith(b"HTTP/1.1 202 ")
     endless = f"POST {EVENTS} HTTP/1.1\r\nhost: a\r\nx-long: ".encode() + b"a" * 300_000
     answer = raw_exchange(shared_sidecar, endless)
-    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")  # a reset may overtake the answer
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")  # a reset may overtake the answer
     assert shared_sidecar.post(event_body()).status_code == 202
 
 
