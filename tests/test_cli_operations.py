@@ -15,10 +15,10 @@ import pytest
 import sqlalchemy as sa
 
 from cmms_pipelines.storage import rejections
-from cmms_pipelines.storage.engine import with_driver
 from cmms_pipelines.storage.tables import api_sync_logs, audit_log, sync_slices
 from tests.command_line import CommandLine, on_databases
 from tests.conftest import Database
+from tests.dagster_instances import instance_on
 from tests.emulator_server import Emulator, running_emulator
 from tests.storage.readings_world import make_world, reading, stored
 from tests.storage.test_rejections import refusal
@@ -34,8 +34,8 @@ def slow_emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def cmms(database: Database, empty_database: str, tmp_path: Path) -> CommandLine:
-    return on_databases(database, empty_database, tmp_path)
+def cmms(database: Database, dagster_database: str, tmp_path: Path) -> CommandLine:
+    return on_databases(database, dagster_database, tmp_path)
 
 
 @pytest.fixture
@@ -101,12 +101,12 @@ def test_pause_resume_and_status_tell_who_and_why(cmms: CommandLine, database: D
 
 @pytest.mark.parametrize("how", ["SIGTERM", "stop"])
 def test_a_sync_that_is_ended_closes_its_log_as_cancelled_at_once(
-    database: Database, empty_database: str, slow_emulator: Emulator, tmp_path: Path, how: str
+    database: Database, dagster_database: str, slow_emulator: Emulator, tmp_path: Path, how: str
 ) -> None:
     Source(database, settings_for(slow_emulator, database, tmp_path)).plants()
     cmms = on_databases(
         database,
-        empty_database,
+        dagster_database,
         tmp_path,
         CMMS_API_URL=slow_emulator.url,
         CMMS_API_TOKEN=slow_emulator.token,
@@ -129,19 +129,19 @@ def test_a_sync_that_is_ended_closes_its_log_as_cancelled_at_once(
     with database.engine.connect() as connection:
         log = connection.execute(sa.select(api_sync_logs).where(api_sync_logs.c.sync_type == "running_times")).one()
         done = connection.scalar(sa.select(sa.func.count()).select_from(sync_slices).where(sync_slices.c.sync_log_id == log.id))
-    assert log.status == "cancelled"
+    assert log.status == "cancelled", f"{log.error_message}\n{errors}"
     assert ("wrong month" in log.error_message) == (how == "stop")
     assert 3 <= log.slices_done == done < log.slices_total
-    assert dagster_status(empty_database, tmp_path, log.dagster_run_id) is dg.DagsterRunStatus.CANCELED
+    assert dagster_status(dagster_database, tmp_path, log.dagster_run_id) is dg.DagsterRunStatus.CANCELED
     assert "cancelled" in out
 
 
 def test_a_sync_that_is_killed_leaves_a_run_that_the_next_command_closes(
-    database: Database, empty_database: str, slow_emulator: Emulator, tmp_path: Path
+    database: Database, dagster_database: str, slow_emulator: Emulator, tmp_path: Path
 ) -> None:
     Source(database, settings_for(slow_emulator, database, tmp_path)).plants()
     given = {"CMMS_API_URL": slow_emulator.url, "CMMS_API_TOKEN": slow_emulator.token, "CMMS_SYNC_PLANTS_PER_SLICE": "5"}
-    cmms = on_databases(database, empty_database, tmp_path, **given)
+    cmms = on_databases(database, dagster_database, tmp_path, **given)
     with cmms.start("sync", "running-times", "--date", "2013-10-01", "--to", "2013-11-30") as process:
         wait_for_slices(database, 2, process)
         process.kill()
@@ -151,7 +151,7 @@ def test_a_sync_that_is_killed_leaves_a_run_that_the_next_command_closes(
         log = connection.execute(sa.select(api_sync_logs).where(api_sync_logs.c.sync_type == "running_times")).one()
     assert told.returncode == 0, told.stderr
     assert f"canceled run {log.dagster_run_id[:8]} of sync_running_times, whose process was killed" in told.stderr
-    assert dagster_status(empty_database, tmp_path, log.dagster_run_id) is dg.DagsterRunStatus.CANCELED
+    assert dagster_status(dagster_database, tmp_path, log.dagster_run_id) is dg.DagsterRunStatus.CANCELED
     assert (log.status, "was killed" in log.error_message) == ("failed", True)
     assert "whose process was killed" not in cmms("sync", "plants").stderr
 
@@ -171,20 +171,18 @@ def wait_for_slices(database: Database, wanted: int, process: "subprocess.Popen[
 def dagster_status(dagster_url: str, home: Path, run_id: str) -> dg.DagsterRunStatus:
     folder = home / "look"
     folder.mkdir()
-    text = f'storage:\n  postgres:\n    postgres_url: "{with_driver(dagster_url, "psycopg2")}"\ntelemetry:\n  enabled: false\n'
-    (folder / "dagster.yaml").write_text(text)
-    with dg.DagsterInstance.from_config(str(folder)) as instance:
+    with instance_on(dagster_url, folder) as instance:
         run = instance.get_run_by_id(run_id)
     assert run is not None
     return run.status
 
 
 def test_a_scope_with_a_typing_error_fails_with_a_sentence(
-    database: Database, empty_database: str, slow_emulator: Emulator, tmp_path: Path
+    database: Database, dagster_database: str, slow_emulator: Emulator, tmp_path: Path
 ) -> None:
     Source(database, settings_for(slow_emulator, database, tmp_path)).plants()
     given = {"CMMS_API_URL": slow_emulator.url, "CMMS_API_TOKEN": slow_emulator.token}
-    cmms = on_databases(database, empty_database, tmp_path, **given)
+    cmms = on_databases(database, dagster_database, tmp_path, **given)
     finished = cmms("sync", "running-times", "--date", "2013-10-28", "--plant", "B6JX")
     last = finished.stderr.strip().splitlines()[-1]
     assert finished.returncode == 1

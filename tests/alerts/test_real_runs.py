@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 import sqlalchemy as sa
 import stamina
@@ -21,12 +20,12 @@ from cmms_pipelines.defs.operations.dagster_signs import DagsterSigns
 from cmms_pipelines.domain.errors import CmmsError
 from cmms_pipelines.domain.events import HookStatus
 from cmms_pipelines.storage.conflict_queue import Choice
-from cmms_pipelines.storage.engine import with_driver
 from cmms_pipelines.storage.inbox_replay import put_back
 from cmms_pipelines.storage.inbox_search import EventFilter
 from cmms_pipelines.storage.tables import plants
 from cmms_pipelines.sync.replay import replay_arrived
 from tests.alerts.conftest import UI, World
+from tests.dagster_instances import instance_on
 from tests.domain.samples import master_record, reading_record
 from tests.emulator_server import Emulator, running_emulator
 from tests.storage.edits_world import conflicts, create_order, edit, resolve, source_says
@@ -223,18 +222,14 @@ def test_more_refusals_than_the_weekday_has_usually_alert_until_the_machines_hav
 
 
 def test_a_sensor_that_really_fails_three_times_alerts_until_it_does_not(
-    world: World, empty_database: str, tmp_path: Path
+    world: World, dagster_database: str, tmp_path: Path
 ) -> None:
     code, broken = tmp_path / "flaky.py", tmp_path / "broken"
     code.write_text(FLAKY_SENSOR)
     broken.touch()
-    address = with_driver(empty_database, "psycopg2")
-    (tmp_path / "dagster.yaml").write_text(
-        f'storage:\n  postgres:\n    postgres_url: "{address}"\ntelemetry:\n  enabled: false\n'
-    )
     origin = InProcessCodeLocationOrigin(LoadableTargetOrigin(python_file=str(code), attribute="defs"), location_name="flaky")
     with (
-        dg.DagsterInstance.from_config(str(tmp_path)) as instance,
+        instance_on(dagster_database, tmp_path) as instance,
         create_test_daemon_workspace_context(InProcessTestWorkspaceLoadTarget(origin), instance) as workspace,
         ThreadPoolExecutor(1) as ticks,
     ):

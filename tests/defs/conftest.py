@@ -9,8 +9,8 @@ import pytest
 from cmms_pipelines.defs.build import build_defs
 from cmms_pipelines.defs.resources import Warehouse
 from cmms_pipelines.settings import read_settings
-from cmms_pipelines.storage.engine import with_driver
 from tests.conftest import Database
+from tests.dagster_instances import instance_on
 from tests.emulator_server import Emulator, running_emulator
 from tests.sync.flown import Flown, read_flown
 
@@ -27,12 +27,9 @@ def flown() -> Flown:
 
 
 @pytest.fixture
-def instance(empty_database: str, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    address = with_driver(empty_database, "psycopg2")
-    text = f'storage:\n  postgres:\n    postgres_url: "{address}"\ntelemetry:\n  enabled: false\n'
-    text += "run_coordinator:\n  module: dagster.core.run_coordinator\n  class: QueuedRunCoordinator\n"
-    (tmp_path / "dagster.yaml").write_text(text)
-    with dg.DagsterInstance.from_config(str(tmp_path)) as found:
+def instance(dagster_database: str, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    queue = "run_coordinator:\n  module: dagster.core.run_coordinator\n  class: QueuedRunCoordinator\n"
+    with instance_on(dagster_database, tmp_path, queue) as found:
         yield found
 
 

@@ -19,9 +19,9 @@ from cmms_pipelines.defs.maintenance.sensors import drain_runs, maintenance_inbo
 from cmms_pipelines.defs.resources import SourceSystem, Warehouse
 from cmms_pipelines.storage.drain import DrainReport, drain
 from cmms_pipelines.storage.drain_turns import DrainState
-from cmms_pipelines.storage.engine import with_driver
 from cmms_pipelines.storage.inbox_peek import InboxWatch, shared_watch, tell_watchers_to_stop
 from tests.conftest import Database
+from tests.dagster_instances import instance_on
 from tests.storage.inbox_world import drain_now, order_row, send, work_order
 
 ABSENT, WORKING, LEAVING, HANDING_OVER = DrainState.ABSENT, DrainState.WORKING, DrainState.LEAVING, DrainState.HANDING_OVER
@@ -30,12 +30,9 @@ YOUNG, OLD, OLD_AND_YOUNG = DrainRuns(0, (1.0,)), DrainRuns(0, (STARTING_S + 1,)
 
 
 @pytest.fixture
-def instance(empty_database: str, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+def instance(dagster_database: str, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     """A Dagster instance that stores its runs and events in PostgreSQL."""
-    (tmp_path / "dagster.yaml").write_text(
-        f'storage:\n  postgres:\n    postgres_url: "{with_driver(empty_database, "psycopg2")}"\ntelemetry:\n  enabled: false\n'
-    )
-    with dg.DagsterInstance.from_config(str(tmp_path)) as found:
+    with instance_on(dagster_database, tmp_path) as found:
         yield found
 
 

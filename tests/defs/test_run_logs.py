@@ -13,17 +13,15 @@ from cmms_pipelines.defs.build import build_defs
 from cmms_pipelines.defs.resources import Warehouse
 from cmms_pipelines.log_context import bound, bound_fields, carried
 from cmms_pipelines.settings import read_settings
-from cmms_pipelines.storage.engine import with_driver
 from cmms_pipelines.sync.ahead import Ahead, InTurn
 from tests.conftest import Database
+from tests.dagster_instances import instance_on
 from tests.defs.conftest import run
 from tests.emulator_server import Emulator
 
 CANARY = "canary-9c40e2-secret"
 DAY = date(2013, 1, 1)
 LOGGED = """
-telemetry:
-  enabled: false
 python_logs:
   dagster_handler_config:
     handlers:
@@ -34,12 +32,9 @@ python_logs:
 
 
 @pytest.fixture
-def logging_instance(empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+def logging_instance(dagster_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     monkeypatch.setenv("CMMS_HOME", str(tmp_path))
-    (tmp_path / "dagster.yaml").write_text(
-        f'storage:\n  postgres:\n    postgres_url: "{with_driver(empty_database, "psycopg2")}"\n{LOGGED}'
-    )
-    with dg.DagsterInstance.from_config(str(tmp_path)) as found:
+    with instance_on(dagster_database, tmp_path, LOGGED) as found:
         yield found
 
 
