@@ -100,7 +100,7 @@ def rejected_frame(
         keys: see `record_keys`.
         mapping: from columns to the source's field names, to show the value as it came.
     """
-    refusing = failures.loc[failures["severity"].isin(REFUSING)]
+    refusing = failures.loc[failures["severity"].isin(REFUSING)] if len(failures) else failures
     if refusing.empty:
         return pd.DataFrame(columns=list(_REJECTED))
     rows = refusing["row"].to_list()

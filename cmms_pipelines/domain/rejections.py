@@ -47,9 +47,12 @@ class Rejection:
     is_primary: bool
 
 
+_NO_FAILURES = pd.DataFrame({name: pd.Series(dtype="int64" if name == "row" else "str") for name in FAILURE_COLUMNS})
+
+
 def no_failures() -> pd.DataFrame:
     """Return an empty frame of failures: row (int, position of the record), rule, severity, column, message (str)."""
-    return pd.DataFrame({name: pd.Series(dtype="int64" if name == "row" else "str") for name in FAILURE_COLUMNS})
+    return _NO_FAILURES.copy()
 
 
 def refused_rows(failures: pd.DataFrame) -> "pd.Index[int]":

@@ -116,16 +116,17 @@ def judge(context: pd.DataFrame, digests: Digests | None = None, judgement: Judg
     refused = refused_rows(failures)
     accepted = context.drop(index=refused) if len(refused) else context
     rows = fold(accepted)
-    noted = failures
+    noted: Mapping[str, int] = {}
     if len(failures):
-        noted = failures.loc[~failures["row"].isin(refused) & ~failures["severity"].isin([Severity.ERROR.value])]
+        is_noted = ~failures["row"].isin(refused) & ~failures["severity"].isin([Severity.ERROR.value])
+        noted = {str(rule): int(count) for rule, count in failures.loc[is_noted, "rule"].value_counts().items()}
     return JudgedReadings(
         rows=rows,
         failures=failures,
         records_warned=int(accepted["warnings"].notna().sum()),
         records_merged=len(accepted) - len(rows),
-        refused_counters=_refused_counters(context, failures, accepted),
-        noted_by_rule={str(rule): int(count) for rule, count in noted["rule"].value_counts().items()},
+        refused_counters=_refused_counters(context, failures, accepted) if len(refused) else rows.iloc[:0],
+        noted_by_rule=noted,
         tally=tally_of("running_times", context, failures),
     )
 

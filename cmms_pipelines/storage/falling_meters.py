@@ -125,8 +125,8 @@ def settle_falls(connection: sa.Connection, equipment_ids: Collection[int]) -> l
 
 def settle_overtaken(connection: sa.Connection, equipment_ids: Iterable[int]) -> None:
     """Close the conflicts of readings that the external API has reported the day of, meanwhile."""
-    asked: set[int] = set(connection.scalars(_OPEN)).intersection(equipment_ids)
-    if asked:
+    in_question: set[int] = set(connection.scalars(_OPEN))
+    if in_question and (asked := in_question.intersection(equipment_ids)):
         settle_falls(connection, asked)
 
 

@@ -20,6 +20,7 @@ from cmms_pipelines.domain.falling_meters import EARLIER, is_waiting
 from cmms_pipelines.domain.machine_days import Before, Outcome, day_hours, work_out
 from cmms_pipelines.domain.meter_readings import EXTERNAL_API
 from cmms_pipelines.domain.reports import SyncCounts
+from cmms_pipelines.storage.arrays import array_of
 from cmms_pipelines.storage.day_rows import Change, Row, combined, held_reading, part_of, row_of, with_held
 from cmms_pipelines.storage.falling_meters import settle_falls
 from cmms_pipelines.storage.tables import counter_events, counter_facts, equipment, equipment_running_times, plants
@@ -118,7 +119,7 @@ def lock_machines(connection: sa.Connection, equipment_ids: Iterable[int]) -> No
     """
     wanted = sorted(set(equipment_ids))
     if wanted:
-        connection.execute(_LOCK, {"ids": wanted})
+        connection.execute(_LOCK, {"ids": array_of(wanted)})
 
 
 def work_out_days(connection: sa.Connection, changes: Mapping[MachineDay, Change | None]) -> SyncCounts:

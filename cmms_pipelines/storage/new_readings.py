@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from psycopg.errors import UniqueViolation
 from sqlalchemy.exc import IntegrityError
 
+from cmms_pipelines.storage.arrays import array_of
 from cmms_pipelines.storage.bulk import copy_into
 from cmms_pipelines.storage.neighbours import Days
 from cmms_pipelines.storage.rechecks import Merged
@@ -44,4 +45,4 @@ def added(days: Days, rows: pd.DataFrame) -> Merged:
         SELECT * FROM {equipment_running_times.fullname} stored
         WHERE {days.condition("stored", is_own=True)} AND equipment_id = ANY(CAST(:added AS bigint[]))
     )"""
-    return Merged(days, stored, {"added": rows["equipment_id"].astype("int64").to_list()})
+    return Merged(days, stored, {"added": array_of(rows["equipment_id"].astype("int64").to_list())})

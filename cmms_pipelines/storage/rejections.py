@@ -92,10 +92,12 @@ def just_stored(connection: sa.Connection) -> list[tuple[str, str, str]]:
     return [(row.record_key, row.rule, row.message) for row in rows]
 
 
-def close_accepted(connection: sa.Connection, sync_type: str, record_keys: Sequence[str], *, actor: str, reason: str) -> int:
+def close_accepted(
+    connection: sa.Connection, sync_type: str, record_keys: Sequence[str] | pd.Series, *, actor: str, reason: str
+) -> int:
     """Close the open rejections of records that have been accepted since; return how many."""
     is_any_open = sa.select(sa.exists().where(sync_rejections.c.status == "open", sync_rejections.c.sync_type == sync_type))
-    if not record_keys or not connection.scalar(is_any_open):
+    if len(record_keys) == 0 or not connection.scalar(is_any_open):
         return 0
     stage(
         connection,

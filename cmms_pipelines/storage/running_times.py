@@ -57,9 +57,10 @@ def write(connection: sa.Connection, rows: pd.DataFrame, refused_counters: pd.Da
     Returns:
         inserted, updated and unchanged, which add up to the rows.
     """
-    care = _changes(rows.loc[rows["readings"].notna()])
+    has_parts = rows["readings"].notna().to_numpy()
+    care = _changes(rows.loc[has_parts]) if has_parts.any() else {}
     kept = _refused(refused_counters)
-    plain, new = _apart(rows.loc[rows["readings"].isna()])
+    plain, new = _apart(rows.loc[~has_parts] if has_parts.any() else rows)
     ensure_month_partitions(connection, sorted({*_days(rows), *(day for _, day in kept)}))
     locked = [*(identifier for identifier, _ in [*care, *kept]), *new["equipment_id"].astype("int64").to_list()]
     counts, changed = _write_plain(connection, plain, locked) if len(plain) else (SyncCounts(), {})
@@ -83,7 +84,7 @@ def _apart(plain: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     is_new = plain["is_new"].to_numpy(dtype="bool") if "is_new" in plain else np.zeros(len(plain), dtype="bool")
     if is_new.sum() < _FEWEST_NEW:
         return plain, plain.iloc[:0]
-    return plain.loc[~is_new], plain.loc[is_new]
+    return (plain.iloc[:0], plain) if is_new.all() else (plain.loc[~is_new], plain.loc[is_new])
 
 
 def _write_new(connection: sa.Connection, new: pd.DataFrame) -> tuple[SyncCounts, dict[MachineDay, Change | None]]:
@@ -265,7 +266,7 @@ def _changes(rows: pd.DataFrame) -> dict[MachineDay, Change | None]:
 
 def _refused(refused_counters: pd.DataFrame | None) -> dict[MachineDay, Change | None]:
     parts: dict[MachineDay, dict[str, dict[str, Any]]] = {}
-    for row in () if refused_counters is None else refused_counters.to_dict("records"):
+    for row in () if refused_counters is None or refused_counters.empty else refused_counters.to_dict("records"):
         part = _as_part(row) | ({} if HOURS_MISSING in row["warnings"] else {"is_refused": True})
         parts.setdefault((int(row["equipment_id"]), row["date"].date()), {})[row["plant_code"]] = part
     return {key: Change(of_day, is_refused=True) for key, of_day in parts.items()}

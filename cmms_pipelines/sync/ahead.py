@@ -20,13 +20,17 @@ K = TypeVar("K")
 class Ahead(Generic[T]):
     """The items of an iterable, made by a thread that has at most `depth` of them waiting; iterate over it once.
 
-    The next item is begun when there is room for it, so that no more exist at a time. What the thread raises, the consumer
-    gets in its place. Closed, it begins no further item.
+    The next item is begun when there is room for it, so that no more exist at a time, and nothing is kept of one that was
+    taken. What the thread raises, the consumer gets in its place. Closed, it begins no further item.
     """
 
-    def __init__(self, items: Iterable[T], depth: int = 1) -> None:
+    def __init__(self, items: Iterable[T], depth: int = 1, *, is_first_alone: bool = False) -> None:
+        """With `is_first_alone` only the first item is made ahead, each other one when it is asked for."""
         self._made: SimpleQueue[Callable[[], T]] = SimpleQueue()
-        self._room = threading.Semaphore(depth)
+        self._room = threading.Semaphore(1 if is_first_alone else depth)
+        self._is_first_alone = is_first_alone
+        self._owes_room = False
+        self._is_over = False
         self._is_closed = False
         self._thread = threading.Thread(target=carried(self._run), args=(items,), name="ahead", daemon=True)
         self._thread.start()
@@ -38,16 +42,25 @@ class Ahead(Generic[T]):
         self.close()
 
     def __iter__(self) -> Iterator[T]:
-        while True:
-            make = self._made.get()
+        return self
+
+    def __next__(self) -> T:
+        if self._is_over:
+            raise StopIteration
+        if self._owes_room:
             self._room.release()
-            try:
-                item = make()
-            except _AllMadeError:
-                return
-            del make
-            yield item
-            del item  # or it would be kept until the next one is there
+        make = self._made.get()
+        self._owes_room = self._is_first_alone
+        if not self._is_first_alone:
+            self._room.release()
+        try:
+            return make()
+        except _AllMadeError:
+            self._is_over = True
+            raise StopIteration from None
+        except BaseException:
+            self._is_over = True
+            raise
 
     def close(self) -> None:
         """End the thread and wait for it."""

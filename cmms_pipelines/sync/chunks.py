@@ -37,6 +37,7 @@ def chunks_of(spools: Sequence[RecordSpool], chunk_rows: int, key_fields: tuple[
         yield from _cut(spools, max(chunk_rows, 1))
         return
     chunk_rows = max(chunk_rows, total // _LAST_CHUNK + 1)
+    chunk_rows = -(-total // -(-total // chunk_rows))  # as many chunks as are needed, of one size: each costs by itself
     shared, count_aside = _shared_keys(spools, chunk_rows, key_fields, total)
     if not len(shared):
         yield from _cut(spools, chunk_rows)

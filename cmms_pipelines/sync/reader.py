@@ -80,7 +80,7 @@ class SliceReader:
         if self._known is not None:
             self._digests = [block.digests() for spool in fetched.spools for block in spool.blocks()]
         elif may_begin is None or may_begin.acquire(blocking=False):
-            self._begun = Ahead(self._read())
+            self._begun = Ahead(self._read(), is_first_alone=True)
         self.counts.spend("prefilter", time.perf_counter() - started)
 
     def __enter__(self) -> Self:
@@ -109,7 +109,7 @@ class SliceReader:
     def chunks(self) -> Ahead[Mapped]:
         """Return all chunks, from the first one on however often one asks; the caller closes them."""
         self.passes += 1
-        return self._take_begun() or Ahead(self._read())
+        return self._take_begun() or Ahead(self._read(), is_first_alone=True)
 
     def __len__(self) -> int:
         """Return how many records there are to judge."""

@@ -3,14 +3,13 @@
 What belongs here: the order of things, the quarantine and the accounts. What does not: judging (`domain`) and the SQL of a
 table (`storage`); each sync brings them as a function from a mapped chunk to a `Judged` one.
 
-Three threads hand chunks over to one another: one reads them out of JSON (`sync.reader`), one judges them, one writes. Each
-is at most a chunk ahead of the next: memory is bounded by the size of a chunk, and PostgreSQL merges a chunk while the next
-one is prepared.
+While PostgreSQL merges a chunk, the next one is read out of JSON (`sync.reader`) and judged, and none after it: memory is bounded
+by the size of a chunk, and threads of Python that read ahead of the judging one would only take turns with it.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -43,7 +42,7 @@ class Judged:
 
     counts: SyncCounts
     rejected: pd.DataFrame
-    accepted_keys: Sequence[str]
+    accepted_keys: pd.Series
     write: Callable[[sa.Connection], SyncCounts]
     tally: Tally = field(default_factory=Tally)
 
@@ -73,7 +72,7 @@ def judged_chunk(
     refused = refused_rows(failures)
     rejected = rejected_frame(mapped.records, mapped.frame, failures, keys, mapping)
     accepted_keys = keys.drop(index=refused) if len(refused) else keys
-    return Judged(counts, rejected, accepted_keys.to_list(), write, tally or Tally())
+    return Judged(counts, rejected, accepted_keys, write, tally or Tally())
 
 
 class _PlantUnreadableError(SliceRefusedError):

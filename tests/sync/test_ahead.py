@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -37,6 +38,26 @@ def test_items_come_in_order_and_no_more_are_made_than_there_is_room_for(depth: 
             assert number == taken
             assert len(made) <= taken + 1 + depth
     assert made == list(range(8))
+    assert not threads()
+
+
+def test_where_only_the_first_is_made_ahead_each_other_item_is_begun_when_it_is_asked_for_and_nothing_is_kept_of_it() -> None:
+    made: list[weakref.ref[set[int]]] = []
+
+    def item(number: int) -> set[int]:
+        one = {number}
+        made.append(weakref.ref(one))
+        return one
+
+    with Ahead(map(item, range(4)), is_first_alone=True) as ahead:
+        wait_for(lambda: len(made) == 1)
+        for number in range(4):
+            one = next(ahead)
+            time.sleep(0.02)
+            assert (one, len(made)) == ({number}, number + 1)
+            del one
+            assert made[number]() is None
+        assert list(ahead) == list(ahead) == []
     assert not threads()
 
 
