@@ -102,7 +102,7 @@ def sync_equipment(
                 may_begin=may_begin,
             )
 
-        work_through(session, [slices], read, writer.write, in_flight=settings.sync_slices_in_flight)
+        work_through(session, slices, read, writer.write, in_flight=settings.sync_slices_in_flight)
     return session
 
 

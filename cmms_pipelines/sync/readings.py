@@ -5,6 +5,7 @@ What belongs here: what one chunk of readings needs from the database and what i
 """
 
 from collections.abc import Sequence
+from datetime import date
 
 import pandas as pd
 import sqlalchemy as sa
@@ -56,13 +57,17 @@ class ReadingsWriter:
         """Return what is known of a slice's records before they are judged."""
         return KnownRecords(self._session.engine, self._judgement(piece), piece.day)
 
+    def prepare(self, days: Sequence[date]) -> None:
+        """Make the months of the days that are to be written, before any of them is.
+
+        A new month locks the whole table. Made with a slice, it would wait for the transactions of slices in flight, and their
+        looks at the neighbours would wait behind it.
+        """
+        with self._session.engine.begin() as connection:
+            ensure_month_partitions(connection, days)
+
     def write(self, piece: Slice, reader: SliceReader) -> SyncCounts:
         """Judge and write one slice; raises as `write_chunks` does."""
-        if piece.day is not None:
-            # A new month locks the whole table. Made with the first chunk, it would keep the next one's neighbours waiting for
-            # a transaction that waits for the next chunk.
-            with self._session.engine.begin() as connection:
-                ensure_month_partitions(connection, [piece.day])
         judgement = self._judgement(piece)
         around = NeighboursOfSlice(self._session.engine, piece, lambda: len(reader), self._lock_wait_s)
 

@@ -7,12 +7,12 @@ What belongs here: what is asked of the source, and the order of days. What does
 import threading
 from collections.abc import Sequence
 from datetime import date
-from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
 
 from cmms_pipelines.settings import Settings, UnknownPlantPolicy
+from cmms_pipelines.storage.availability import when_available
 from cmms_pipelines.sync.control import Patience
 from cmms_pipelines.sync.plants import known_plants
 from cmms_pipelines.sync.reader import SliceReader
@@ -97,8 +97,8 @@ def sync_running_times(
                 may_begin=may_begin,
             )
 
-        days_in_order = (list(of_day) for _, of_day in groupby(slices, key=_day_of))  # a day is compared with the one before it
-        work_through(session, days_in_order, read, writer.write, in_flight=settings.sync_slices_in_flight)
+        when_available(engine, lambda: writer.prepare(days))
+        work_through(session, slices, read, writer.write, in_flight=settings.sync_slices_in_flight)
     return session
 
 

@@ -4,7 +4,7 @@ What belongs here: when a slice is fetched, and when it is written. What does no
 (`sync.writer`), and what happens when a slice fails (`sync.session`).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.log_context import bound
@@ -17,7 +17,7 @@ from cmms_pipelines.sync.session import Slice, SyncSession
 
 def work_through(
     session: SyncSession,
-    groups: Iterable[Sequence[Slice]],
+    slices: Sequence[Slice],
     read: Callable[[Slice], SliceReader],
     write: Callable[[Slice, SliceReader], SyncCounts],
     *,
@@ -27,14 +27,13 @@ def work_through(
 
     Args:
         session: the sync.
-        groups: each is done before the next begins.
+        slices: in the order of their days.
         read: fetches a slice.
         write: writes one; it gets each from `read`.
         in_flight: slices that are written at a time; as many more are read ahead.
     """
-    in_order = [list(group) for group in groups]
     done = done_slices(session.engine, session.log.sync_key)
-    todo = [piece for group in in_order for piece in group if piece.key not in done]
+    todo = [piece for piece in slices if piece.key not in done]
 
     def read_ahead(piece: Slice) -> SliceReader:
         with bound(**piece.log_fields):
@@ -48,5 +47,4 @@ def work_through(
             trim()
             return counts
 
-        for group in in_order:
-            session.run_slices(group, work, max_in_flight=in_flight)
+        session.run_slices(slices, work, max_in_flight=in_flight)

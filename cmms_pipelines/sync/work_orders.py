@@ -108,7 +108,7 @@ def sync_work_orders(
             )
 
         # one slice at a time: an order that moved between plants is in two of them
-        work_through(session, [slices], read, writer.write, in_flight=1)
+        work_through(session, slices, read, writer.write, in_flight=1)
     return session
 
 

@@ -18,7 +18,7 @@ from cmms_pipelines.storage.tables import (
     sync_slices,
 )
 
-_OF_WRITING = {"id", "created_at", "updated_at", "equipment_id", "plant_id", "equipment_group_id", "record_digest"}
+_OF_WRITING = {"id", "created_at", "updated_at", "equipment_id", "plant_id", "equipment_group_id", "record_digest", "detected_at"}
 
 
 def outcome(engine: sa.Engine) -> dict[str, list[Any]]:
