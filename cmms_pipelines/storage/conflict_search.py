@@ -17,6 +17,7 @@ PAGE = 50
 _conflicts = sync_conflicts.c
 _age_s = sa.extract("epoch", sa.func.coalesce(_conflicts.resolved_at, sa.func.now()) - _conflicts.created_at).label("age_s")
 _LISTED = [column for column in sync_conflicts.c if column.name != "undo_state"] + [_age_s]
+_OLDEST_S = 1e10  # three centuries: what is said to be older than that is not here either
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class ConflictFilter:
         )
         found: list[sa.ColumnElement[bool]] = [column.in_(list(wanted)) for column, wanted in several if wanted]
         if self.older_than_s is not None:
-            found.append(_conflicts.created_at <= sa.func.now() - dt.timedelta(seconds=self.older_than_s))
+            age = dt.timedelta(seconds=min(self.older_than_s, _OLDEST_S))
+            found.append(_conflicts.created_at <= sa.func.now() - age)
         if self.is_automatic is not None:
             found.append(_conflicts.is_automatic == self.is_automatic)
         return found

@@ -104,6 +104,8 @@ def test_many_conflicts_are_paged_tried_and_decided_by_filter(shared_api: Api) -
     assert [one["resolution"] for one in done["conflicts"]] == ["ours", "ours"]
     assert [one["entity_key"] for one in shared_api.read("/conflicts", entity=numbers)["conflicts"]] == ["32"]
     everything = shared_api.ask("POST", "/conflicts/resolve", Role.OPERATOR, json={"choice": "ours", "reason": "all"})
+    for age in ("1.3e308", "inf", "1e11"):
+        assert shared_api.read("/conflicts", older_than_s=age)["conflicts"] == []
     assert "Say which conflicts" in problem(everything, 422)["detail"]
 
 
