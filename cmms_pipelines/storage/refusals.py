@@ -22,6 +22,14 @@ def is_passing(error: Exception) -> bool:
     return isinstance(error, OperationalError | InterfaceError)
 
 
+def is_worth_judging_again(error: Exception) -> bool:
+    """Tell what may be cured by judging anew beside what others have written meanwhile: also a rule of a table.
+
+    Two plants' hours of one machine and day may each be possible, and together be too many.
+    """
+    return is_passing(error) or (isinstance(error, IntegrityError) and isinstance(error.orig, errors.CheckViolation))
+
+
 def is_permanent(error: DBAPIError) -> bool:
     """Tell what fails again however often one tries: a value that no column can hold, a rule of a table, a missing table."""
     if isinstance(error, IntegrityError):

@@ -29,7 +29,7 @@ from cmms_pipelines.domain.reports import SyncCounts, SyncStatus
 from cmms_pipelines.log_context import bound, carried
 from cmms_pipelines.storage import sync_log
 from cmms_pipelines.storage.availability import WAIT_S, when_available
-from cmms_pipelines.storage.refusals import is_passing, is_permanent, reason_of
+from cmms_pipelines.storage.refusals import is_permanent, is_worth_judging_again, reason_of
 from cmms_pipelines.storage.sync_claims import SyncClaim, close_abandoned, open_log
 from cmms_pipelines.storage.sync_log import SyncLog
 from cmms_pipelines.sync.control import Patience, SyncStoppedError, Turn, Writes
@@ -151,7 +151,8 @@ class SyncSession:
         Args:
             piece: the slice.
             counts: what is known before the write.
-            apply: writes; returns all other figures. It is called again when a passing trouble undid what it wrote.
+            apply: writes; returns all other figures. It is called again, and judges anew, when what it wrote was undone by a
+                passing trouble, or by a rule of a table that it breaks with what somebody else has written meanwhile.
 
         Raises:
             TransientError: the database refuses for a passing reason, several times.
@@ -160,7 +161,7 @@ class SyncSession:
             ArithmeticError: a record is unaccounted for; nothing is written.
         """
         try:
-            for attempt in stamina.retry_context(on=is_passing, attempts=_WRITE_ATTEMPTS, wait_initial=0.2):
+            for attempt in stamina.retry_context(on=is_worth_judging_again, attempts=_WRITE_ATTEMPTS, wait_initial=0.2):
                 if attempt.num > 1:
                     when_available(self.engine, self.turn.renew, is_wanted=self._writes.are_open)
                 with attempt, self._writes.one(self.engine) as connection:

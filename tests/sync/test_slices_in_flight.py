@@ -1,8 +1,10 @@
 """Slices side by side: which may begin beside which, and that the tables are those of one slice after the other."""
 
 import random
+import time
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -68,18 +70,44 @@ def wandering(chance: random.Random) -> list[dict[str, object]]:
             plant = chance.choice(PLANTS) if chance.random() < 0.6 else plant
             hours = round(chance.uniform(0, 20), 2)
             counter = round(counter + hours if chance.random() < 0.95 else hours, 2)
-            reported = [plant, chance.choice(PLANTS)] if chance.random() < 0.05 else [plant]
             if chance.random() < 0.1:
                 continue
             given = {
                 "RECDV": f"{hours}" if chance.random() < 0.5 else None,
                 "CNTRR": f"{counter}" if chance.random() < 0.9 else None,
             }
-            found += [
-                reading_record(SWERK=code, EQUNR=number, DATE=f"{day}", DATE_TIME=f"{day} {10 + place}:00:00", **given)
-                for place, code in enumerate(dict.fromkeys(reported))
-            ]
+            found.append(reading_record(SWERK=plant, EQUNR=number, DATE=f"{day}", DATE_TIME=f"{day} 10:00:00", **given))
     return found
+
+
+def wait_for_locks(database: Database, count: int) -> None:
+    waiting = sa.text("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
+    deadline = time.monotonic() + 20
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while (connection.scalar(waiting) or 0) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+
+def test_hours_of_two_plants_that_are_too_many_together_are_refused_for_one_of_them_also_side_by_side(
+    source: tuple[Source, Served], database: Database
+) -> None:
+    synced, served = source
+    served.is_by_day = True
+    served.readings = [
+        reading_record(SWERK=code, EQUNR="M1", DATE=f"{DAYS[0]}", DATE_TIME=f"{DAYS[0]} 10:00:00", RECDV="15", CNTRR=counter)
+        for code, counter in (("PL01", "1000"), ("PL02", "1015"))
+    ]
+    lock = sa.select(equipment.c.id).where(equipment.c.equipment_number == "M1").with_for_update()
+    with ThreadPoolExecutor(1) as pool:
+        with database.engine.begin() as connection:
+            connection.execute(lock)  # until both are judged and want to write
+            going = pool.submit(synced.running_times, DAYS[0])
+            wait_for_locks(database, 2)
+        counts = going.result(60).counts
+    assert (counts.received, counts.inserted, counts.refused) == (2, 1, 1)
+    assert set(counts.refused_by_rule) == {"machine_hours_exceed_day"}
+    assert_books_balance(synced.engine)
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 42))])
