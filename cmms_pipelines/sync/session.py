@@ -29,7 +29,7 @@ from cmms_pipelines.domain.reports import SyncCounts, SyncStatus
 from cmms_pipelines.log_context import bound, carried
 from cmms_pipelines.storage import sync_log
 from cmms_pipelines.storage.availability import WAIT_S, when_available
-from cmms_pipelines.storage.refusals import is_permanent, is_worth_judging_again, reason_of
+from cmms_pipelines.storage.refusals import interruption_behind, is_permanent, is_worth_judging_again, reason_of
 from cmms_pipelines.storage.sync_claims import SyncClaim, close_abandoned, open_log
 from cmms_pipelines.storage.sync_log import SyncLog
 from cmms_pipelines.sync.control import Patience, SyncStoppedError, Turn, Writes
@@ -38,6 +38,7 @@ PARTIAL_SHARE = 0.10  # the specification's border between single bad records an
 _WRITE_ATTEMPTS = 3
 _DAYS_AT_ONCE = 2
 _LONGEST_NAMES = 400  # of the 500 characters that the ledger has for a slice
+_CANCELLED = "Cancelled; finished slices are kept, a new run does the rest."
 _WAIT_AFTER_FAILURE_S = 2.0  # for a database that is away: the next sync closes the log too
 
 Progress = Callable[[str], None]
@@ -303,6 +304,9 @@ def sync_session(
         _close(session, None, started, str(error))
         raise
     except DBAPIError as error:
+        if (interruption := interruption_behind(error)) is not None:
+            _close(session, SyncStatus.CANCELLED, started, _CANCELLED)
+            raise interruption from error
         message = f"The database failed us: {reason_of(error)}"
         _close(session, None, started, message)
         raise (PermanentError if is_permanent(error) else TransientError)(message) from error
@@ -310,7 +314,7 @@ def sync_session(
         _close(session, SyncStatus.FAILED, started, f"{type(error).__name__}: a defect of the sync, see the run's log")
         raise
     except BaseException:
-        _close(session, SyncStatus.CANCELLED, started, "Cancelled; finished slices are kept, a new run does the rest.")
+        _close(session, SyncStatus.CANCELLED, started, _CANCELLED)
         raise
     else:
         _close(session, SyncStatus.SUCCESS if session.is_trial else _status(session.counts), started, None)

@@ -4,9 +4,13 @@ Killed ones, and syncs of several processes at once, are in `tests/endurance`.
 """
 
 import threading
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from typing import Any, cast
+from unittest.mock import patch
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -74,6 +78,35 @@ def test_two_attempts_of_one_sync_at_once_do_every_slice_once(fine: Source, flow
     logged = [log_of(fine.engine, session.log.id)["records_processed"] for session in sessions]
     assert sum(logged) == len(flown.received(*DAYS))
     assert logged == [session.counts.received for session in sessions]
+
+
+class Interrupted(BaseException):
+    """As Dagster's own, of which psycopg knows nothing."""
+
+
+def cut(work: "Generator[Any, Any, Any]", *_: object, **__: object) -> object:
+    """Do what a connection would do, and be interrupted where it waits for the server."""
+    try:
+        next(work)
+    except StopIteration as end:
+        return end.value
+    raise Interrupted
+
+
+def interrupted_sync(database: Database) -> None:
+    with sync_session(database.engine, "running_times", {}, sync_key="the-sync", run_id=None, progress=silent):
+        with database.engine.connect() as idle:
+            raw = cast("psycopg.Connection[tuple[object, ...]]", idle.connection.driver_connection)
+        with patch.object(raw, "wait", side_effect=cut):  # the pool hands out the connection that it got back last
+            database.engine.connect()
+
+
+def test_a_sync_that_is_interrupted_while_the_pool_looks_whether_a_connection_lives_is_cancelled(database: Database) -> None:
+    with pytest.raises(Interrupted):
+        interrupted_sync(database)
+    log = newest_log(database.engine)
+    assert (log["status"], log["error_message"]) == ("cancelled", "Cancelled; finished slices are kept, a new run does the rest.")
+    assert run_pieces(database, {}).counts.inserted == len(PIECES)
 
 
 PIECES = [Slice((code,), DAYS[0]) for code in ("B6EW", "B6JF", "B6LG")]
