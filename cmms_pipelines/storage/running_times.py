@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from cmms_pipelines.domain.machine_days import HOURS_MISSING
 from cmms_pipelines.domain.meter_readings import EXTERNAL_API
 from cmms_pipelines.domain.reports import SyncCounts
+from cmms_pipelines.storage.arrays import array_of
 from cmms_pipelines.storage.bulk import stage
 from cmms_pipelines.storage.day_rows import Change
 from cmms_pipelines.storage.falling_meters import settle_overtaken
@@ -110,7 +111,7 @@ def _write_plain(
         return SyncCounts(unchanged=len(plain)), {}
     days = Days.of(connection, plain["date"], left, own_plants)
     with days.planned(connection):
-        connection.execute(_LOCK_STAGED, {"ids": list(locked)})
+        connection.execute(_LOCK_STAGED, {"ids": array_of(locked)})
         shared, stored = _settle_stored(connection, days)
         inserted = left - stored
         updated = connection.execute(_MERGE if stored else _INSERT).rowcount - inserted
