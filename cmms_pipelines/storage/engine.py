@@ -12,7 +12,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 from pydantic import SecretStr
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 
 from cmms_pipelines.domain.errors import PermanentError, TransientError
@@ -86,7 +86,7 @@ def ensure_database(address: str) -> None:
 
 def make_engine(address: str, **options: int) -> sa.Engine:
     """Return an engine on `address` through psycopg 3, its sessions in UTC and its connections checked before use."""
-    return sa.create_engine(
+    engine = sa.create_engine(
         with_driver(address, "psycopg"),
         pool_pre_ping=True,
         json_serializer=lambda value: orjson.dumps(value, default=str).decode(),
@@ -98,12 +98,29 @@ def make_engine(address: str, **options: int) -> sa.Engine:
         },
         **options,
     )
+    sa.event.listen(engine, "handle_error", _raise_interruption_of_ping)
+    return engine
 
 
 @lru_cache(maxsize=4)
 def shared_engine(address: str) -> sa.Engine:
     """Return this process's one pooled engine on `address`."""
     return make_engine(address, pool_size=8, max_overflow=8)
+
+
+def _raise_interruption_of_ping(context: ExceptionContext) -> None:
+    """Raise the interruption (Ctrl-C, Dagster's own) in whose course a connection could not be checked before its use.
+
+    SQLAlchemy cleans up after the check; interrupted in the middle of it, the connection refuses that, and its error would take
+    the place of the interruption.
+    """
+    if not context.is_pre_ping or not isinstance(context.original_exception, psycopg.ProgrammingError):
+        return
+    behind = context.original_exception.__context__
+    while behind is not None:
+        if not isinstance(behind, Exception):
+            raise behind
+        behind = behind.__context__
 
 
 def _given(address: SecretStr | None, variable: str) -> str | None:

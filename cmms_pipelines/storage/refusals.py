@@ -37,21 +37,6 @@ def is_permanent(error: DBAPIError) -> bool:
     return isinstance(error, DataError | ProgrammingError | NotSupportedError)
 
 
-def interruption_behind(error: BaseException | None) -> BaseException | None:
-    """Return the interruption (Ctrl-C, Dagster's own) in whose course an error came up, if there was one.
-
-    SQLAlchemy looks whether a pooled connection lives before it hands it out, and cleans up after the look; interrupted in the
-    middle of it, the connection refuses that, and its error takes the place of the interruption.
-    """
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if not isinstance(error, Exception | GeneratorExit):
-            return error
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return None
-
-
 def reason_of(error: DBAPIError) -> str:
     """Return one line: what the server said, and the record that it said it about, if it named one."""
     if not isinstance(error.orig, Error):

@@ -29,7 +29,7 @@ from cmms_pipelines.domain.reports import SyncCounts, SyncStatus
 from cmms_pipelines.log_context import bound, carried
 from cmms_pipelines.storage import sync_log
 from cmms_pipelines.storage.availability import WAIT_S, when_available
-from cmms_pipelines.storage.refusals import interruption_behind, is_permanent, is_worth_judging_again, reason_of
+from cmms_pipelines.storage.refusals import is_permanent, is_worth_judging_again, reason_of
 from cmms_pipelines.storage.sync_claims import SyncClaim, close_abandoned, open_log
 from cmms_pipelines.storage.sync_log import SyncLog
 from cmms_pipelines.sync.control import Patience, SyncStoppedError, Turn, Writes
@@ -304,9 +304,6 @@ def sync_session(
         _close(session, None, started, str(error))
         raise
     except DBAPIError as error:
-        if (interruption := interruption_behind(error)) is not None:
-            _close(session, SyncStatus.CANCELLED, started, _CANCELLED)
-            raise interruption from error
         message = f"The database failed us: {reason_of(error)}"
         _close(session, None, started, message)
         raise (PermanentError if is_permanent(error) else TransientError)(message) from error

@@ -28,6 +28,7 @@ from cmms_pipelines.sync.session import Slice, SyncSession, sync_session
 from cmms_pipelines.sync.writer import Judged, write_chunks
 from tests.conftest import Database
 from tests.sync.conftest import silent
+from tests.sync.interruptions import Interrupted, next_ping_interrupted
 from tests.sync.tables import log_of, newest_log
 
 QUICK = Patience(wait_s=20, poll_s=0.01, tell_every_s=0.2)
@@ -391,10 +392,10 @@ def test_a_connection_that_is_lost_in_a_write_takes_back_what_was_written_and_th
         assert connection.scalar(sa.select(sa.func.count()).select_from(plants)) == len(PIECES)
 
 
-@pytest.mark.parametrize("how", ["cancel", "stop"])
+@pytest.mark.parametrize("how", ["cancel", "cancel in a ping", "stop"])
 def test_a_long_slice_is_left_in_the_middle_when_its_sync_is_ended_and_nothing_of_it_stays(database: Database, how: str) -> None:
     """Its chunks would take a minute, and 60 of them the grace after which statements are cancelled."""
-    written = list[int]()
+    written, is_third = list[int](), threading.Event()
 
     def judged(number: int) -> Judged:
         def write(connection: sa.Connection) -> SyncCounts:
@@ -402,8 +403,10 @@ def test_a_long_slice_is_left_in_the_middle_when_its_sync_is_ended_and_nothing_o
             written.append(number)
             if number == 3 and how == "stop":
                 stop(database)
-            elif number == 3:
+            elif number == 3 and how == "cancel":
                 signal.raise_signal(signal.SIGINT)  # as Dagster and Ctrl-C do; the main thread gets it
+            elif number == 3:
+                is_third.set()
             time.sleep(0.05)
             return SyncCounts(inserted=1)
 
@@ -414,7 +417,8 @@ def test_a_long_slice_is_left_in_the_middle_when_its_sync_is_ended_and_nothing_o
         judge = lambda chunk: judged(int(chunk.frame["number"].iloc[0]))  # noqa: E731 - one expression
         return write_chunks(session, piece, lambda: Ahead(numbers), judge)
 
-    with pytest.raises(KeyboardInterrupt if how == "cancel" else SyncStoppedError):
+    ended = {"cancel": KeyboardInterrupt, "cancel in a ping": Interrupted, "stop": SyncStoppedError}[how]
+    with next_ping_interrupted(is_third), pytest.raises(ended):
         sync(database, lambda session, piece: (count_one if piece == PIECES[0] else work)(session, piece))
     assert 3 < len(written) < 40
     assert newest_log(database.engine)["status"] == "cancelled"

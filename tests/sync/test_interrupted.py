@@ -4,13 +4,9 @@ Killed ones, and syncs of several processes at once, are in `tests/endurance`.
 """
 
 import threading
-from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from typing import Any, cast
-from unittest.mock import patch
 
-import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -23,6 +19,7 @@ from cmms_pipelines.sync.session import Slice, SyncSession, sync_session
 from tests.conftest import Database
 from tests.sync.conftest import Source, silent
 from tests.sync.flown import Flown
+from tests.sync.interruptions import Interrupted, next_ping_interrupted
 from tests.sync.tables import count, hours_by_machine_and_day, log_of, newest_log, slices
 
 DAYS = [date(2013, 10, 25), date(2013, 10, 26)]
@@ -80,25 +77,14 @@ def test_two_attempts_of_one_sync_at_once_do_every_slice_once(fine: Source, flow
     assert logged == [session.counts.received for session in sessions]
 
 
-class Interrupted(BaseException):
-    """As Dagster's own, of which psycopg knows nothing."""
-
-
-def cut(work: "Generator[Any, Any, Any]", *_: object, **__: object) -> object:
-    """Do what a connection would do, and be interrupted where it waits for the server."""
-    try:
-        next(work)
-    except StopIteration as end:
-        return end.value
-    raise Interrupted
-
-
 def interrupted_sync(database: Database) -> None:
-    with sync_session(database.engine, "running_times", {}, sync_key="the-sync", run_id=None, progress=silent):
-        with database.engine.connect() as idle:
-            raw = cast("psycopg.Connection[tuple[object, ...]]", idle.connection.driver_connection)
-        with patch.object(raw, "wait", side_effect=cut):  # the pool hands out the connection that it got back last
-            database.engine.connect()
+    now = threading.Event()
+    with (
+        sync_session(database.engine, "running_times", {}, sync_key="the-sync", run_id=None, progress=silent),
+        next_ping_interrupted(now),
+    ):
+        now.set()
+        database.engine.connect()
 
 
 def test_a_sync_that_is_interrupted_while_the_pool_looks_whether_a_connection_lives_is_cancelled(database: Database) -> None:
