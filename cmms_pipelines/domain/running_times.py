@@ -31,6 +31,9 @@ _NEIGHBOUR_NUMBERS = (
 _KEEPS_COUNTER = frozenset({EXCEEDS_DAY, "machine_hours_exceed_day"})
 
 
+Columns = dict[Any, Any]  # numpy's arrays, and pandas' of texts, zoned instants and nullable numbers
+
+
 @dataclass(frozen=True)
 class JudgedReadings:
     """Records after judgement.
@@ -81,23 +84,22 @@ def with_context(
         is_counting_backwards, is_new (nothing is stored of the machine and day). What a cancelled document states counts for
         nothing, and is left out (quirk 22).
     """
-    known = plants.drop_duplicates("plant_code").set_index("plant_code")
-    context = _joined(frame, neighbours)
-    _fill_flags(context)
-    context["is_new"] = context.pop("is_stored") == 0
-    plant, codes = pd.factorize(context["plant_code"])
-    context["plant_id"] = known["plant_id"].reindex(codes).astype("Int64").array.take(plant, allow_fill=True)
-    days, in_seconds = context["date"].to_numpy(), [np.datetime64(day, "s") for day in requested_days]
-    context["is_date_requested"] = np.isin(days, np.array(in_seconds, dtype="datetime64[s]"))
-    zones = ["UTC" if pd.isna(zone) else str(zone) for zone in known["time_zone"].reindex(codes)]
-    one_day_hours = _lengths(context["date"], plant, zones)
-    several = context["is_several"].to_numpy().nonzero()[0]
-    is_first, difference = _complete_hours(context, several, one_day_hours)
-    context["days_covered"] = _days_covered(context, one_day_hours, is_first, difference)
-    context["day_hours"] = _longer(one_day_hours, context["date"], plant, zones, context["days_covered"])
-    _add_machine_days(context, several)
-    most_days = context.pop("machine_days_covered")
-    context["machine_day_limit"] = _longer(one_day_hours, context["date"], plant, zones, most_days)
+    columns = _joined(frame, neighbours)
+    _fill_flags(columns)
+    columns["is_new"] = columns.pop("is_stored") == 0
+    plant, codes = pd.factorize(frame["plant_code"])
+    columns["plant_id"], zones = _of_plants(plants, plant, list(codes))
+    in_seconds = [np.datetime64(day, "s") for day in requested_days]
+    columns["is_date_requested"] = np.isin(columns["date"], np.array(in_seconds, dtype="datetime64[s]"))
+    days = _LocalDays(columns["date"], plant, zones)
+    several = columns["is_several"].nonzero()[0]
+    is_first, difference = _complete_hours(columns, several, days)
+    columns["days_covered"] = _days_covered(columns, days, is_first, difference)
+    columns["day_hours"] = days.hours_of(columns["days_covered"])
+    most_days = _add_machine_days(columns, several)
+    columns["machine_day_limit"] = days.hours_of(most_days)
+    context = pd.DataFrame(columns, index=frame.index, copy=False)
+    context.columns = context.columns.astype("object")  # a column more costs an Arrow-backed index several times as much
     return context
 
 
@@ -150,136 +152,166 @@ def _refused_counters(context: pd.DataFrame, failures: pd.DataFrame, accepted: p
     return marked[FOLDED].assign(readings=None).reset_index(drop=True)
 
 
-def _joined(frame: pd.DataFrame, neighbours: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with its neighbours beside it, and the number of each record's machine-day."""
+def _joined(frame: pd.DataFrame, neighbours: pd.DataFrame) -> Columns:
+    """Return the columns of the frame with its neighbours beside them, and the number of each record's machine-day."""
     numbers = pd.concat([neighbours["equipment_number"], frame["equipment_number"]], ignore_index=True)
     codes = pd.factorize(numbers)[0].astype("int64")
-    days = np.concatenate([_day_numbers(neighbours["date"]), _day_numbers(frame["date"])])
+    days = np.concatenate([_day_numbers(neighbours["date"].to_numpy()), _day_numbers(frame["date"].to_numpy())])
     keys = np.where((codes >= 0) & (days != _NO_DAY), codes * _MOST_DAYS + days, -1)
     around, here = keys[: len(neighbours)], keys[len(neighbours) :]
     position = pd.Index(around).get_indexer(pd.Index(here))
     position[here < 0] = -1
-    matched = neighbours.take(np.where(position >= 0, position, 0)) if len(neighbours) else neighbours.reindex(frame.index)
     is_missing = position < 0
-    identifiers = matched["equipment_id"].astype("Int64").to_numpy(dtype="int64", na_value=0)
-    previous = matched["previous_date"].astype("datetime64[s]").to_numpy()
-    columns: dict[Any, Any] = dict(frame.items()) | {
+    at = np.where(is_missing, len(neighbours), position)  # behind the last one stands nothing
+    machines = neighbours["equipment_id"].astype("Int64")
+    identifiers = np.append(machines.to_numpy("int64", na_value=0), 0)[at]
+    is_unknown = np.append(machines.isna().to_numpy(), True)[at]
+    previous = np.append(neighbours["previous_date"].astype("datetime64[s]").to_numpy(), np.datetime64("NaT", "s"))[at]
+    columns: Columns = {
+        name: values.to_numpy() if isinstance(values.dtype, np.dtype) else values.array for name, values in frame.items()
+    }
+    columns |= {
         "machine_day": here,
         "is_several": pd.Series(here).duplicated(keep=False).to_numpy() & (here >= 0),
-        "equipment_id": pd.arrays.IntegerArray(identifiers, is_missing | matched["equipment_id"].isna().to_numpy()),
-        "previous_date": np.where(is_missing, np.datetime64("NaT", "s"), previous),
+        "equipment_id": pd.arrays.IntegerArray(identifiers, is_unknown),
+        "previous_date": previous,
     }
     for name in _NEIGHBOUR_NUMBERS:
-        values = matched[name].to_numpy(dtype="float64", na_value=np.nan) if name in matched else np.nan
-        columns[name] = np.where(is_missing, np.nan, values)
-    context = pd.DataFrame(columns, index=frame.index, copy=False)
-    context.columns = context.columns.astype("object")  # a column more costs an Arrow-backed index several times as much
-    return context
+        known = neighbours[name] if name in neighbours else pd.Series(np.nan, index=neighbours.index)
+        columns[name] = np.append(known.to_numpy(dtype="float64", na_value=np.nan), np.nan)[at]
+    return columns
+
+
+def _of_plants(
+    plants: pd.DataFrame, plant: "np.ndarray[Any, Any]", codes: Sequence[str]
+) -> tuple[pd.arrays.IntegerArray, list[str]]:
+    """Return each row's plant_id, and the time zone of each of the `codes` that `plant` numbers; UTC where nobody knows it."""
+    known = {code: at for at, code in reversed(list(enumerate(plants["plant_code"])))}
+    at = [known.get(code, -1) for code in codes]
+    identifiers, zones = plants["plant_id"].to_list(), plants["time_zone"].to_list()
+    of_codes = [None if place < 0 or pd.isna(identifiers[place]) else int(identifiers[place]) for place in at]
+    ids = np.array([identifier or 0 for identifier in of_codes] + [0], dtype="int64")
+    is_unknown = np.array([identifier is None for identifier in of_codes] + [True])
+    names = ["UTC" if place < 0 or pd.isna(zones[place]) else str(zones[place]) for place in at]
+    return pd.arrays.IntegerArray(ids[plant], is_unknown[plant]), names
 
 
 _MOST_DAYS, _NO_DAY = 1 << 24, 0
 
 
-def _day_numbers(days: pd.Series) -> "np.ndarray[Any, np.dtype[np.int64]]":
+def _day_numbers(days: "np.ndarray[Any, Any]") -> "np.ndarray[Any, np.dtype[np.int64]]":
     """Return days as numbers from 1 on, 0 where there is none."""
-    of_epoch = days.astype("datetime64[s]").to_numpy().astype("datetime64[D]")
+    of_epoch = days.astype("datetime64[D]")
     numbers = of_epoch.astype("int64") + (_MOST_DAYS >> 1)
     return np.where(np.isnat(of_epoch), _NO_DAY, numbers)
 
 
-def _fill_flags(context: pd.DataFrame) -> None:
+def _fill_flags(columns: Columns) -> None:
     """Fill what the source did not say about counters from what is known of them; a cancelled document states nothing."""
+    count = len(columns["machine_day"])
     for flag in _FLAGS:
-        context[flag] = context[flag].fillna(value=False).astype("bool") if flag in context else False
-    stated = context["overflow_at"].astype("float64") if "overflow_at" in context else np.nan
-    known = context["known_overflow_at"].to_numpy()
-    context["learned_overflow_at"] = np.where(~(stated <= known), stated, np.nan)
-    context["overflow_at"] = np.fmax(stated, known)
-    is_known_backwards = context["known_counting_backwards"] == 1
-    context["is_learned_backwards"] = context["is_counting_backwards"] & ~is_known_backwards
-    context["is_counting_backwards"] |= is_known_backwards
-    if context["is_reversed"].any():
-        context.loc[context["is_reversed"], ["running_hours", "cumulative_hours"]] = np.nan
-        context.loc[context["is_reversed"], ["is_running_hours_unreadable", "is_cumulative_hours_unreadable"]] = False
-    has_hours = context["running_hours"].notna()
-    context["is_difference"] &= has_hours & context["cumulative_hours"].isna() & ~context["is_cumulative_hours_unreadable"]
+        said = pd.Series(columns[flag]).fillna(value=False) if flag in columns else pd.Series(np.zeros(count))
+        columns[flag] = said.to_numpy("bool")
+    stated = pd.Series(columns["overflow_at"]).to_numpy("float64", na_value=np.nan) if "overflow_at" in columns else np.nan
+    known = columns["known_overflow_at"]
+    columns["learned_overflow_at"] = np.where(~(stated <= known), stated, np.nan)
+    columns["overflow_at"] = np.fmax(stated, known)
+    is_known_backwards = columns["known_counting_backwards"] == 1
+    columns["is_learned_backwards"] = columns["is_counting_backwards"] & ~is_known_backwards
+    columns["is_counting_backwards"] = columns["is_counting_backwards"] | is_known_backwards
+    is_reversed = columns["is_reversed"]
+    if is_reversed.any():
+        for name in ("running_hours", "cumulative_hours"):
+            columns[name] = np.where(is_reversed, np.nan, columns[name])
+            columns[f"is_{name}_unreadable"] = columns[f"is_{name}_unreadable"] & ~is_reversed
+    has_hours_alone = ~np.isnan(columns["running_hours"]) & np.isnan(columns["cumulative_hours"])
+    columns["is_difference"] = columns["is_difference"] & has_hours_alone & ~columns["is_cumulative_hours_unreadable"]
 
 
-def _lengths(days: pd.Series, plant: "np.ndarray[Any, Any]", zones: Sequence[str]) -> pd.Series:
-    """Return the length of each row's local day; 24 where the day is unknown (such rows are refused for that)."""
-    numbers = _day_numbers(days)
-    pairs, inverse = np.unique(numbers * (len(zones) + 1) + plant + 1, return_inverse=True)
-    lengths = [_length(int(pair // (len(zones) + 1)), int(pair % (len(zones) + 1)) - 1, zones) for pair in pairs]
-    return pd.Series(np.array(lengths, dtype="float64")[inverse], index=days.index)
+class _LocalDays:
+    """The days of some rows by the clocks of their plants; days that are unknown have 24 hours, and are refused for that."""
 
+    def __init__(self, days: "np.ndarray[Any, Any]", plant: "np.ndarray[Any, Any]", zones: Sequence[str]) -> None:
+        """`plant` gives the place of each row's zone among the `zones`, below 0 for UTC."""
+        self._days = days.astype("datetime64[D]")
+        self._plant = plant
+        self._zones = [*zones, "UTC"]
+        pairs, inverse = np.unique(_day_numbers(days) * len(self._zones) + plant + 1, return_inverse=True)
+        of_pairs = [self._length(*divmod(int(pair), len(self._zones))) for pair in pairs]
+        self.hours: np.ndarray[Any, np.dtype[np.float64]] = np.array(of_pairs, dtype="float64")[inverse]
 
-def _length(day_number: int, plant: int, zones: Sequence[str]) -> float:
-    if day_number == _NO_DAY:
-        return 24.0
-    day = np.datetime64(day_number - (_MOST_DAYS >> 1), "D").astype(date)
-    return day_hours(day, zones[plant] if plant >= 0 else "UTC")
+    def hours_of(self, days_covered: "np.ndarray[Any, Any]") -> "np.ndarray[Any, np.dtype[np.float64]]":
+        """Return the hours of all days that each row covers: its own and those before it."""
+        hours = self.hours.copy()
+        for row in ((days_covered > 1) & ~np.isnat(self._days)).nonzero()[0].tolist():
+            hours[row] = day_hours(self._days[row].astype(date), self._zones[self._plant[row]], int(days_covered[row]))
+        return hours
 
-
-def _longer(
-    one_day_hours: pd.Series, days: pd.Series, plant: "np.ndarray[Any, Any]", zones: Sequence[str], days_covered: pd.Series
-) -> pd.Series:
-    """Return the hours of all days that each row covers, where they are more than its own."""
-    several = ((days_covered > 1) & days.notna()).to_numpy().nonzero()[0]
-    longer = one_day_hours.to_numpy(copy=True)
-    for row, day, covered in zip(several, days.iloc[several], days_covered.iloc[several], strict=True):
-        longer[row] = day_hours(day.date(), zones[plant[row]] if plant[row] >= 0 else "UTC", int(covered))
-    return pd.Series(longer, index=one_day_hours.index)
+    def _length(self, day_number: int, plant: int) -> float:
+        if day_number == _NO_DAY:
+            return 24.0
+        day = np.datetime64(day_number - (_MOST_DAYS >> 1), "D").astype(date)
+        return day_hours(day, self._zones[plant - 1])
 
 
 def _complete_hours(
-    context: pd.DataFrame, several: "np.ndarray[Any, Any]", one_day_hours: pd.Series
+    columns: Columns, several: "np.ndarray[Any, Any]", days: _LocalDays
 ) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
     """Fill hours that the source left out from the counter's difference to the reading before (quirks 6, 31: null is not 0).
 
     The reading before is one of the same day where there is one, so that hours that are added up are counted once. Returns
     where it is one of another day, and the difference to that day's.
     """
-    context["stated_hours"] = context["running_hours"]
-    is_given = context["running_hours"].notna() | context["is_running_hours_unreadable"] | context["is_reversed"]
-    previous = context["previous_cumulative_hours"].to_numpy()
-    before, is_first = previous.copy(), np.ones(len(context), dtype=bool)
+    stated = columns["stated_hours"] = columns["running_hours"]
+    is_given = ~np.isnan(stated) | columns["is_running_hours_unreadable"] | columns["is_reversed"]
+    previous = columns["previous_cumulative_hours"]
+    before, is_first = previous.copy(), np.ones(len(stated), dtype=bool)
     if len(several):
-        of_day = _before_on_day(context.iloc[several])
+        of_day = _before_on_day(_rows_of(columns, several, ["machine_day", *TIME_ORDER]))
         is_first[several] = np.isnan(of_day)
         before[several] = np.where(np.isnan(of_day), previous[several], of_day)
-    sign = np.where(context["is_counting_backwards"], -1.0, 1.0)
-    counter = context["cumulative_hours"].to_numpy()
-    follows = context["is_difference"].to_numpy()
-    counter = np.where(follows, np.round(before + sign * context["running_hours"].to_numpy(), 4), counter)
-    limit = context["overflow_at"].to_numpy()
-    counter = np.where(follows & (counter >= limit), counter - limit, counter)
-    context["cumulative_hours"] = np.where(follows & (counter < 0), np.nan, counter)
-    context["is_behind"] = (counter - previous) * sign < 0
-    difference = _difference(context, counter, before, sign, one_day_hours)
-    hours = np.where(difference < 0, np.nan, difference)
-    context["is_running_hours_given"] = is_given
-    context["is_hours_unstated"] = is_given & (context["running_hours"] < 0)
-    context["running_hours"] = context["running_hours"].where(is_given, hours)
-    return is_first, _difference(context, counter, previous, sign, one_day_hours)
+    sign = np.where(columns["is_counting_backwards"], -1.0, 1.0)
+    counter = columns["cumulative_hours"]
+    follows = columns["is_difference"]
+    if follows.any():
+        counter = np.where(follows, np.round(before + sign * stated, 4), counter)
+        limit = columns["overflow_at"]
+        counter = np.where(follows & (counter >= limit), counter - limit, counter)
+        columns["cumulative_hours"] = np.where(follows & (counter < 0), np.nan, counter)
+    columns["is_behind"] = (counter - previous) * sign < 0
+    difference = _difference(columns, counter, before, sign, days)
+    columns["is_running_hours_given"] = is_given
+    columns["is_hours_unstated"] = is_given & (stated < 0)
+    columns["running_hours"] = np.where(is_given, stated, np.where(difference < 0, np.nan, difference))
+    return is_first, _difference(columns, counter, previous, sign, days) if len(several) else difference
+
+
+def _rows_of(columns: Columns, rows: "np.ndarray[Any, Any]", names: Sequence[str]) -> pd.DataFrame:
+    return pd.DataFrame({name: columns[name].take(rows) for name in names})
 
 
 def _difference(
-    context: pd.DataFrame,
+    columns: Columns,
     counter: "np.ndarray[Any, Any]",
     before: "np.ndarray[Any, Any]",
     sign: "np.ndarray[Any, Any]",
-    one_day_hours: pd.Series,
+    days: _LocalDays,
 ) -> "np.ndarray[Any, Any]":
     """Return the hours between two counters as `counters.counter_step` has them, below 0 or missing where nobody knows."""
     rise = np.round((counter - before) * sign, 4)
     falls = rise < 0
     if falls.any():
-        limit = context["overflow_at"].to_numpy()
-        gap = (context["date"] - context["previous_date"]).dt.days.clip(1, MAX_DAYS_COVERED).fillna(1).to_numpy()
-        possible = one_day_hours.to_numpy() + (gap - 1) * 24 + JITTER_HOURS
+        limit = columns["overflow_at"]
+        possible = days.hours + (np.nan_to_num(_gap(columns), nan=1.0).clip(1, MAX_DAYS_COVERED) - 1) * 24 + JITTER_HOURS
         is_rollover = falls & (np.fmax(before, counter) <= limit) & (limit + rise <= possible)
         rise = np.where(is_rollover, np.round(limit + rise, 4), rise)
-    return np.where(context["is_replaced"], np.nan, rise)
+    return np.where(columns["is_replaced"], np.nan, rise)
+
+
+def _gap(columns: Columns) -> "np.ndarray[Any, Any]":
+    """Return the days since the reading before, missing where either is."""
+    gap = (columns["date"] - columns["previous_date"]).astype("timedelta64[D]")
+    return np.where(np.isnat(gap), np.nan, gap.astype("int64").astype("float64"))
 
 
 def _before_on_day(several: pd.DataFrame) -> "np.ndarray[Any, Any]":
@@ -290,36 +322,32 @@ def _before_on_day(several: pd.DataFrame) -> "np.ndarray[Any, Any]":
 
 
 def _days_covered(
-    context: pd.DataFrame,
-    one_day_hours: pd.Series,
-    is_first: "np.ndarray[Any, Any]",
-    difference: "np.ndarray[Any, Any]",
-) -> pd.Series:
+    columns: Columns, days: _LocalDays, is_first: "np.ndarray[Any, Any]", difference: "np.ndarray[Any, Any]"
+) -> "np.ndarray[Any, np.dtype[np.int64]]":
     """Return 1, or the days since the reading before where the hours are the difference over all of them (quirk 16)."""
-    days = (context["date"] - context["previous_date"]).dt.days.clip(upper=MAX_DAYS_COVERED)
-    is_too_much = context["running_hours"] > one_day_hours + JITTER_HOURS
-    is_difference = np.abs(context["running_hours"] - difference) < 0.01
-    is_derived = ~context["is_running_hours_given"] & (difference >= 0) & is_first
-    spans = (days > 1) & ((is_too_much & is_difference) | is_derived)
-    return days.where(spans, 1).astype("int64")
+    gap = np.fmin(_gap(columns), MAX_DAYS_COVERED)
+    hours = columns["running_hours"]
+    is_over_all = (hours > days.hours + JITTER_HOURS) & (np.abs(hours - difference) < 0.01)
+    is_derived = ~columns["is_running_hours_given"] & (difference >= 0) & is_first
+    return np.where((gap > 1) & (is_over_all | is_derived), gap, 1).astype("int64")
 
 
-def _add_machine_days(context: pd.DataFrame, several: "np.ndarray[Any, Any]") -> None:
-    """Add what all stated readings of each row's machine and day add up to, and the most days that any of them covers.
+def _add_machine_days(columns: Columns, several: "np.ndarray[Any, Any]") -> "np.ndarray[Any, np.dtype[np.int64]]":
+    """Add what all stated readings of each row's machine and day add up to; return the most days that any of them covers.
 
     Repeats count once, readings that are wrong by themselves not at all. A difference is none of these hours: where all
     together would be too many, it is left out when the day is worked out (`domain.machine_days`).
     """
-    stated = context["running_hours"].where(context["is_running_hours_given"], 0.0).clip(lower=0).to_numpy()
-    counts = context["plant_id"].notna().to_numpy() & ~(stated > context["day_hours"].to_numpy() + JITTER_HOURS)
+    stated = np.maximum(np.where(columns["is_running_hours_given"], columns["running_hours"], 0.0), 0.0)
+    counts = ~columns["plant_id"].isna() & ~(stated > columns["day_hours"] + JITTER_HOURS)
     hours = np.where(counts & ~np.isnan(stated), stated, 0.0)
-    days = context["days_covered"].to_numpy(copy=True)
+    days = columns["days_covered"].copy()
     if len(several):
-        group = context["machine_day"].iloc[several].to_numpy()
-        is_repeat = context.iloc[several].duplicated(DUPLICATE_KEY).to_numpy()
+        group = columns["machine_day"][several]
+        is_repeat = _rows_of(columns, several, DUPLICATE_KEY).duplicated().to_numpy()
         of_group = pd.Series(np.where(is_repeat, 0.0, hours[several])).groupby(group)
         hours[several] = of_group.transform("sum").to_numpy()
         days[several] = pd.Series(days[several]).groupby(group).transform("max").to_numpy()
-    others = context["other_plants_hours"].to_numpy()
-    context["machine_day_hours"] = hours + np.where(np.isnan(others), 0.0, others)
-    context["machine_days_covered"] = np.fmax(days, context["other_plants_days_covered"].to_numpy()).astype("int64")
+    columns["machine_day_hours"] = hours + np.nan_to_num(columns["other_plants_hours"], nan=0.0)
+    most: np.ndarray[Any, np.dtype[np.int64]] = np.fmax(days, columns["other_plants_days_covered"]).astype("int64")
+    return most
