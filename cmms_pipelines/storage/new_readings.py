@@ -7,7 +7,7 @@ Neither a staging table nor a join with what is stored is needed: who writes rea
 the primary key tells of anybody who wrote between the look and the lock, or does not keep to the locks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import sqlalchemy as sa
@@ -39,10 +39,10 @@ def add(connection: sa.Connection, rows: pd.DataFrame, columns: Mapping[str, str
     return True
 
 
-def added(days: Days, rows: pd.DataFrame) -> Merged:
-    """Return rows that have been added, for `rechecks.differing_days`; `days` are theirs."""
+def added(days: Days, machines: Sequence[int]) -> Merged:
+    """Return the rows of some machines that have been added, for `rechecks.differing_days`; `days` are theirs."""
     stored = f"""(
         SELECT * FROM {equipment_running_times.fullname} stored
         WHERE {days.condition("stored", is_own=True)} AND equipment_id = ANY(CAST(:added AS bigint[]))
     )"""
-    return Merged(days, stored, {"added": array_of(rows["equipment_id"].astype("int64").to_list())})
+    return Merged(days, stored, {"added": array_of(machines)})

@@ -7,11 +7,13 @@ acceptable (`domain.running_times`), what is stored around it (`storage.neighbou
 Most rows are plain: one plant reported the machine once that day, and its row says all there is to know. They are merged by
 one statement, with what the domain worked out from neighbours that were read earlier; those in whose place nothing was stored
 then are added without a look at what is stored (`storage.new_readings`). Then, under the machines' locks, each changed day and
-the one after it is held against the reading before it once more (`storage.rechecks`); the few that come to something else by
-now, and all rows that are not plain, are worked out one by one.
+the one after it is held against the reading before it once more (`storage.rechecks`), those that were added as late as the
+transaction allows, since it costs less for many at once; the few that come to something else by now, and all rows that are
+not plain, are worked out one by one.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -40,12 +42,39 @@ _STAGED = {
     "warnings": "text[]", "record_digest": "bigint",
 }  # fmt: skip
 _VALUES = [column for column in _STAGED if column not in {"equipment_id", "date", "record_digest"}]
+_SETTLED_TOGETHER = 100_000  # rows; their machines are all that is kept of them
 _FEWEST_NEW = 500  # for fewer the look at what is stored costs less than a savepoint
 _PART_TEXTS = ("company_code", "point", "description", "equipment_description", "object_number")
 _TIMES, _EVENTS = equipment_running_times.fullname, counter_events.fullname
 
 
-def write(connection: sa.Connection, rows: pd.DataFrame, refused_counters: pd.DataFrame | None = None) -> SyncCounts:
+@dataclass
+class Unsettled:
+    """What a transaction has written and not yet settled.
+
+    Attributes:
+        added: the machines of rows in whose place nothing was, with their days and plants.
+        written: the machines of all rows.
+    """
+
+    added: list[int] = field(default_factory=list)
+    days: list[pd.Timestamp] = field(default_factory=list)
+    plant_codes: set[str] = field(default_factory=set)
+    written: list[int] = field(default_factory=list)
+
+    def add(self, new: pd.DataFrame) -> None:
+        """Note rows that have been added."""
+        self.added += new["equipment_id"].astype("int64").to_list()
+        self.days += [new["date"].min(), new["date"].max()]
+        self.plant_codes.update(new["plant_code"].unique())
+
+
+def write(
+    connection: sa.Connection,
+    rows: pd.DataFrame,
+    refused_counters: pd.DataFrame | None = None,
+    unsettled: Unsettled | None = None,
+) -> SyncCounts:
     """Merge readings into the table, and work out again what follows from what changed.
 
     A row that equals the stored one is not written. A day that another plant has reported as well becomes the sum of both.
@@ -54,6 +83,7 @@ def write(connection: sa.Connection, rows: pd.DataFrame, refused_counters: pd.Da
         connection: inside a transaction; writers of one machine wait for one another (see `machine_days.lock_machines`).
         rows: see `domain.folding.fold`.
         refused_counters: see `domain.running_times.JudgedReadings`; kept, and not counted.
+        unsettled: takes what may wait until `settle` is called, before the transaction ends; None: nothing does.
 
     Returns:
         inserted, updated and unchanged, which add up to the rows.
@@ -67,8 +97,9 @@ def write(connection: sa.Connection, rows: pd.DataFrame, refused_counters: pd.Da
     counts, changed = _write_plain(connection, plain, locked) if len(plain) else (SyncCounts(), {})
     if len(plain) == counts.unchanged:
         lock_machines(connection, locked)
+    left = Unsettled() if unsettled is None else unsettled
     if len(new):
-        counts_of_new, changed_by_new = _write_new(connection, new)
+        counts_of_new, changed_by_new = _write_new(connection, new, left)
         counts.add(counts_of_new)
         changed |= changed_by_new
     care |= {key: change for key, change in changed.items() if key not in care}
@@ -76,8 +107,20 @@ def write(connection: sa.Connection, rows: pd.DataFrame, refused_counters: pd.Da
         care.setdefault(key, None)
     counts.add(work_out_days(connection, care))
     work_out_days(connection, kept)
-    settle_overtaken(connection, rows["equipment_id"])
+    left.written += rows["equipment_id"].astype("int64").to_list()
+    if unsettled is None or len(left.written) >= _SETTLED_TOGETHER:
+        settle(connection, left)
     return counts
+
+
+def settle(connection: sa.Connection, unsettled: Unsettled) -> None:
+    """Hold what was added against the readings before and after it, and settle what readings of events waited for."""
+    if unsettled.added:
+        days = Days.of(connection, pd.Series(unsettled.days), len(unsettled.added), unsettled.plant_codes)
+        work_out_days(connection, dict.fromkeys(differing_days(connection, added(days, unsettled.added))))
+    settle_overtaken(connection, unsettled.written)
+    for noted in (unsettled.added, unsettled.days, unsettled.plant_codes, unsettled.written):
+        noted.clear()
 
 
 def _apart(plain: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -88,12 +131,14 @@ def _apart(plain: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return (plain.iloc[:0], plain) if is_new.all() else (plain.loc[~is_new], plain.loc[is_new])
 
 
-def _write_new(connection: sa.Connection, new: pd.DataFrame) -> tuple[SyncCounts, dict[MachineDay, Change | None]]:
+def _write_new(
+    connection: sa.Connection, new: pd.DataFrame, unsettled: Unsettled
+) -> tuple[SyncCounts, dict[MachineDay, Change | None]]:
     """Add new rows, whose machines are locked; return as `_write_plain`. If some are there by now, all are merged."""
-    days = Days.of(connection, new["date"], len(new), new["plant_code"].unique())
     if not add(connection, new, _STAGED):
         return _write_plain(connection, new, [])
-    return SyncCounts(inserted=len(new)), dict.fromkeys(differing_days(connection, added(days, new)))
+    unsettled.add(new)
+    return SyncCounts(inserted=len(new)), {}
 
 
 def _write_plain(

@@ -4,6 +4,7 @@ What belongs here: what one chunk of readings needs from the database and what i
 (`domain.running_times`, `domain.contracts`), the SQL (`storage.running_times`), chunks and transactions (`sync.writer`).
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date
 
@@ -18,6 +19,7 @@ from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.domain.running_times import judge, with_context
 from cmms_pipelines.storage import running_times as storage
 from cmms_pipelines.storage.partitions import ensure_month_partitions
+from cmms_pipelines.storage.running_times import Unsettled
 from cmms_pipelines.sync.known_records import KnownRecords, judgement_of
 from cmms_pipelines.sync.neighbours import LookedUp, NeighboursOfSlice
 from cmms_pipelines.sync.plants import with_created
@@ -71,10 +73,17 @@ class ReadingsWriter:
         judgement = self._judgement(piece)
         around = NeighboursOfSlice(self._session.engine, piece, lambda: len(reader), self._lock_wait_s)
 
-        def judge_chunk(mapped: Mapped) -> Judged:
-            return self._judge(piece, mapped, around.of(mapped.frame, attempt=reader.passes), judgement)
+        unsettled = defaultdict[int, Unsettled](Unsettled)  # by attempt: one that failed has left nothing to settle
 
-        return write_slice(self._session, piece, reader, self._plants, judge_chunk)
+        def judge_chunk(mapped: Mapped) -> Judged:
+            attempt = reader.passes
+            found = around.of(mapped.frame, attempt)
+            return self._judge(piece, mapped, found, judgement, unsettled=unsettled[attempt])
+
+        def settle(connection: sa.Connection) -> None:
+            storage.settle(connection, unsettled.pop(reader.passes, Unsettled()))
+
+        return write_slice(self._session, piece, reader, self._plants, judge_chunk, finish=settle)
 
     def write_kept(self, piece: Slice, records: Sequence[RawRecord], kept_keys: Sequence[str]) -> SyncCounts:
         """Judge and write records from the quarantine, which bring the keys under which they are kept there."""
@@ -82,7 +91,7 @@ class ReadingsWriter:
         mapped = Mapped(records, self.frame_of(records))
         around = NeighboursOfSlice(self._session.engine, piece, lambda: len(records), self._lock_wait_s)
         return write_kept(
-            self._session, piece, mapped, lambda chunk: self._judge(piece, chunk, around.of(chunk.frame), None, keys)
+            self._session, piece, mapped, lambda chunk: self._judge(piece, chunk, around.of(chunk.frame), None, kept_keys=keys)
         )
 
     def _judgement(self, piece: Slice) -> Judgement:
@@ -96,7 +105,9 @@ class ReadingsWriter:
         mapped: Mapped,
         around: LookedUp,
         judgement: Judgement | None,
+        *,
         kept_keys: pd.Series | None = None,
+        unsettled: Unsettled | None = None,
     ) -> Judged:
         frame, mapping, engine = mapped.frame, self._dialect.running_time_mapping, self._session.engine
         plants = with_created(engine, frame["plant_code"], self._plants) if self._creates_plants else self._plants
@@ -105,7 +116,7 @@ class ReadingsWriter:
         keys = record_keys(mapped.records, frame, KEY, mapping) if kept_keys is None else kept_keys
 
         def write(connection: sa.Connection) -> SyncCounts:
-            return storage.write(connection, readings.rows, readings.refused_counters)
+            return storage.write(connection, readings.rows, readings.refused_counters, unsettled)
 
         judged = judged_chunk(
             mapped,

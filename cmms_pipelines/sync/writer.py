@@ -87,6 +87,7 @@ def write_chunks(
     *,
     known: SyncCounts | None = None,
     known_tally: Tally | None = None,
+    finish: Callable[[sa.Connection], None] = lambda _connection: None,
     settled_by: str = "sync",
     settled_because: str = "the record came again and was accepted",
 ) -> SyncCounts:
@@ -99,6 +100,7 @@ def write_chunks(
         judge: see `Judged`; it runs in a thread of its own, a chunk ahead.
         known: what is known before any chunk is judged: the seconds of fetching, and the records that were left out.
         known_tally: of those records.
+        finish: what is left to write once all chunks are.
         settled_by, settled_because: noted where a record that is accepted had been refused before.
 
     Raises:
@@ -128,6 +130,9 @@ def write_chunks(
         critical = critical_failures(sync_type, tally)
         if critical:
             raise _PlantUnreadableError(f"Slice {piece.key} is refused as a whole. {' '.join(map(str, critical))}")
+        started = time.perf_counter()
+        finish(connection)
+        total.spend("merge", time.perf_counter() - started)
         return total
 
     try:
@@ -140,9 +145,15 @@ def write_chunks(
 
 
 def write_slice(
-    session: SyncSession, piece: Slice, reader: SliceReader, plants: pd.DataFrame, judge: Callable[[Mapped], Judged]
+    session: SyncSession,
+    piece: Slice,
+    reader: SliceReader,
+    plants: pd.DataFrame,
+    judge: Callable[[Mapped], Judged],
+    *,
+    finish: Callable[[sa.Connection], None] = lambda _connection: None,
 ) -> SyncCounts:
-    """Judge and write what of a slice is not known already; raises as `write_chunks` does.
+    """Judge and write what of a slice is not known already, and `finish`; raises as `write_chunks` does.
 
     `plants` (plant_code, plant_id) names those of the records that are left out: as readable ones they count where the
     unreadable ones of their plant are weighed.
@@ -150,7 +161,7 @@ def write_slice(
     of_plants = reader.leave_out_known()
     codes = dict(zip(plants["plant_id"], plants["plant_code"], strict=True))
     tally = Tally(records=Counter({codes[plant_id]: count for plant_id, count in of_plants.items()}))
-    return write_chunks(session, piece, reader.chunks, judge, known=reader.counts, known_tally=tally)
+    return write_chunks(session, piece, reader.chunks, judge, known=reader.counts, known_tally=tally, finish=finish)
 
 
 def write_kept(session: SyncSession, piece: Slice, mapped: Mapped, judge: Callable[[Mapped], Judged]) -> SyncCounts:
