@@ -30,7 +30,7 @@ class RecordBlock:
 
     def __init__(self, text: bytes, count: int) -> None:
         """`text` has been checked to hold `count` objects (see `count_records`)."""
-        self.text = text
+        self._list = b"[%b]" % text
         self.count = count
         self._kept: tuple[object, dict[str, Cells]] | None = None
         self._digests: Digests | None = None
@@ -39,7 +39,7 @@ class RecordBlock:
         """Return the columns of `RawRecords.columns`; they are kept until `forget`, for a block that several callers share."""
         question = (tuple(fields.items()), optional)
         if self._kept is None or self._kept[0] != question:
-            self._kept = (question, _columns_of(self._list(), fields, optional))
+            self._kept = (question, _columns_of(self._list, fields, optional))
         return self._kept[1]
 
     def forget(self) -> None:
@@ -48,16 +48,13 @@ class RecordBlock:
 
     def texts(self) -> list[msgspec.Raw]:
         """Return the JSON of each record, character by character as it came."""
-        return _RAW.decode(self._list())
+        return _RAW.decode(self._list)
 
     def digests(self) -> Digests:
         """Return the digest of each record; they are kept, as a block may be part of several chunks."""
         if self._digests is None:
             self._digests = digests_of(self.texts())
         return self._digests
-
-    def _list(self) -> bytes:
-        return b"[%b]" % self.text
 
 
 class RawRecords(Sequence[RawRecord]):
