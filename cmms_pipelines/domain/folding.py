@@ -19,6 +19,7 @@ FOLDED = [
     "equipment_id", "equipment_number", "plant_id", "plant_code", "date", "date_time", "point", "description", "running_hours",
     "cumulative_hours", "days_covered", "company_code", "equipment_description", "object_number", "api_created_at", "warnings",
     "learned_overflow_at", "is_learned_backwards", "record_digest", "is_new",
+    "is_locked", "is_settled",
 ]  # fmt: skip
 _PART_TEXTS = ("company_code", "point", "description", "equipment_description", "object_number")
 # the plant and what follows decide between readings of one instant, so that the order of arrival never does
@@ -38,6 +39,7 @@ def fold(accepted: pd.DataFrame) -> pd.DataFrame:
         cumulative_hours (hours), days_covered, company_code, equipment_description, object_number, api_created_at,
         warnings (list or missing), learned_overflow_at (hours), is_learned_backwards (what the readings say of their counter
         and nobody knew), record_digest (Int64, of a plain row's record), is_new (nothing was stored of the machine and day),
+        is_locked, is_settled (see `running_times.with_context`),
         readings (dict by plant code, or missing).
     """
     is_special = accepted["is_several"] | accepted["is_reversed"] | accepted["is_replaced"] | accepted["is_difference"]

@@ -25,7 +25,7 @@ from cmms_pipelines.domain.tallies import Tally, tally_of
 _FLAGS = ("is_replaced", "is_reversed", "is_difference", "is_counting_backwards")
 _NEIGHBOUR_NUMBERS = (
     "previous_cumulative_hours", "other_plants_hours", "other_plants_days_covered", "week_ago_cumulative_hours",
-    "known_overflow_at", "known_counting_backwards", "is_stored",
+    "known_overflow_at", "known_counting_backwards", "is_stored", "is_locked",
 )  # fmt: skip
 # a record that fails these alone has a counter that later readings are compared with (quirk 15)
 _KEEPS_COUNTER = frozenset({EXCEEDS_DAY, "machine_hours_exceed_day"})
@@ -72,8 +72,9 @@ def with_context(
         plants: plant_code, plant_id, time_zone.
         neighbours: equipment_number, date, equipment_id, previous_date, previous_cumulative_hours (the reading before that
             day), other_plants_hours and other_plants_days_covered (stated for that day by plants that are not in this
-            frame), and where they are known week_ago_cumulative_hours, known_overflow_at, known_counting_backwards and
-            is_stored (1.0 where there is a row of that day already).
+            frame), and where they are known week_ago_cumulative_hours, known_overflow_at, known_counting_backwards,
+            is_stored (1.0 where there is a row of that day already) and is_locked (1.0 where this stays so until the frame
+            is written).
         requested_days: the days that the source was asked for.
 
     Returns:
@@ -81,12 +82,14 @@ def with_context(
         previous_date, previous_cumulative_hours, days_covered, day_hours (of those days), machine_day_hours and
         machine_day_limit (of all readings together), is_date_requested, is_running_hours_given, is_several (more than one
         record of the machine and day), is_behind (the counter went back), week_ago_cumulative_hours, overflow_at,
-        is_counting_backwards, is_new (nothing is stored of the machine and day). What a cancelled document states counts for
-        nothing, and is left out (quirk 22).
+        is_counting_backwards, is_new (nothing is stored of the machine and day), is_locked, is_settled (the reading before
+        cannot have become another one, and nothing follows from it but what the record states itself). What a cancelled
+        document states counts for nothing, and is left out (quirk 22).
     """
     columns = _joined(frame, neighbours)
     _fill_flags(columns)
     columns["is_new"] = columns.pop("is_stored") == 0
+    columns["is_locked"] = columns["is_locked"] == 1
     plant, codes = pd.factorize(frame["plant_code"])
     columns["plant_id"], zones = _of_plants(plants, plant, list(codes))
     in_seconds = [np.datetime64(day, "s") for day in requested_days]
@@ -96,6 +99,7 @@ def with_context(
     is_first, difference = _complete_hours(columns, several, days)
     columns["days_covered"] = _days_covered(columns, days, is_first, difference)
     columns["day_hours"] = days.hours_of(columns["days_covered"])
+    columns["is_settled"] = columns["is_locked"] & ~_is_special(columns) & (columns["days_covered"] == 1)
     most_days = _add_machine_days(columns, several)
     columns["machine_day_limit"] = days.hours_of(most_days)
     context = pd.DataFrame(columns, index=frame.index, copy=False)
@@ -226,6 +230,21 @@ def _fill_flags(columns: Columns) -> None:
             columns[f"is_{name}_unreadable"] = columns[f"is_{name}_unreadable"] & ~is_reversed
     has_hours_alone = ~np.isnan(columns["running_hours"]) & np.isnan(columns["cumulative_hours"])
     columns["is_difference"] = columns["is_difference"] & has_hours_alone & ~columns["is_cumulative_hours_unreadable"]
+
+
+def _is_special(columns: Columns) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Tell where more than one record, or what is known of the counter, decides about a machine-day."""
+    special = (
+        "is_several",
+        "is_replaced",
+        "is_reversed",
+        "is_difference",
+        "is_counting_backwards",
+        "is_behind",
+        "is_hours_unstated",
+    )
+    is_special: np.ndarray[Any, np.dtype[np.bool_]] = np.logical_or.reduce([columns[name] for name in special])
+    return is_special
 
 
 class _LocalDays:

@@ -6,14 +6,17 @@ its day (`storage.day_rows`), bulk merges of plain rows (`storage.running_times`
 (`storage.meter_effects`). Without pandas: both use this.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 import sqlalchemy as sa
+from psycopg import sql
 
 from cmms_pipelines.domain.counters import CounterFacts
 from cmms_pipelines.domain.falling_meters import EARLIER, is_waiting
@@ -21,6 +24,7 @@ from cmms_pipelines.domain.machine_days import Before, Outcome, day_hours, work_
 from cmms_pipelines.domain.meter_readings import EXTERNAL_API
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.storage.arrays import array_of
+from cmms_pipelines.storage.bulk import read_columns
 from cmms_pipelines.storage.day_rows import Change, Row, combined, held_reading, part_of, row_of, with_held
 from cmms_pipelines.storage.falling_meters import settle_falls
 from cmms_pipelines.storage.tables import counter_events, counter_facts, equipment, equipment_running_times, plants
@@ -120,6 +124,16 @@ def lock_machines(connection: sa.Connection, equipment_ids: Iterable[int]) -> No
     wanted = sorted(set(equipment_ids))
     if wanted:
         connection.execute(_LOCK, {"ids": array_of(wanted)})
+
+
+def lock_machines_of_plants(connection: sa.Connection, plant_ids: Collection[int]) -> npt.NDArray[np.int64]:
+    """Lock all machines of some plants, as their masters have it, as `lock_machines` does; return which they are."""
+    query = sql.SQL(
+        f"""SELECT id FROM (
+            SELECT id FROM {equipment.fullname} WHERE plant_id = ANY({{ids}}) ORDER BY equipment_number FOR NO KEY UPDATE
+        ) locked"""
+    ).format(ids=sql.Literal(list(plant_ids)))
+    return read_columns(connection, query, {"id": "bigint"})["id"]
 
 
 def work_out_days(connection: sa.Connection, changes: Mapping[MachineDay, Change | None]) -> SyncCounts:

@@ -20,6 +20,7 @@ from psycopg import sql
 from cmms_pipelines.domain.machine_days import HOURS_MISSING
 from cmms_pipelines.domain.meter_readings import EXTERNAL_API
 from cmms_pipelines.storage.bulk import read_columns, stage
+from cmms_pipelines.storage.machine_days import lock_machines_of_plants
 from cmms_pipelines.storage.partitions import partition_name
 from cmms_pipelines.storage.tables import SCHEMA, counter_facts, equipment, equipment_running_times, plants
 
@@ -40,7 +41,7 @@ _TYPES: Mapping[Hashable, str] = {
     "equipment_number": "str", "date": "datetime64[s]", "equipment_id": "Int64", "previous_date": "datetime64[s]",
     "previous_cumulative_hours": "float64", "other_plants_hours": "float64", "other_plants_days_covered": "float64",
     "week_ago_cumulative_hours": "float64", "known_overflow_at": "float64", "known_counting_backwards": "float64",
-    "is_stored": "float64",
+    "is_stored": "float64", "is_locked": "float64",
 }  # fmt: skip
 _FOUND = {
     "position": "bigint", "equipment_id": "bigint", "previous_date": "date", "previous_cumulative_hours": "float8",
@@ -153,8 +154,8 @@ def read_neighbours(
 
     Returns:
         equipment_number, date, equipment_id, previous_date, previous_cumulative_hours, other_plants_hours (hours that other
-        plants stated), other_plants_days_covered, week_ago_cumulative_hours, known_overflow_at, known_counting_backwards
-        (1.0 where it is so), for those keys whose equipment exists.
+        plants stated), other_plants_days_covered, week_ago_cumulative_hours, known_overflow_at, known_counting_backwards,
+        is_stored and is_locked (1.0 where it is so), for those keys whose equipment exists.
     """
     if keys.empty:
         return pd.DataFrame({name: pd.Series(dtype=str(kind)) for name, kind in _TYPES.items()})
@@ -168,27 +169,28 @@ def read_neighbours(
         found = read_columns(connection, _neighbours(connection, days, plant_codes, machines), _FOUND)
     position = found.pop("position")
     asked = keys.take(position).reset_index(drop=True)
-    columns = {"equipment_number": asked["equipment_number"], "date": asked["date"], **found}
+    columns = {"equipment_number": asked["equipment_number"], "date": asked["date"], **found, "is_locked": np.nan}
     return pd.DataFrame(columns).astype(_TYPES)
 
 
-def read_neighbours_of_plants(connection: sa.Connection, day: date, plant_codes: Sequence[str], most: int) -> pd.DataFrame | None:
-    """Return what is stored around one day of all machines of some plants, which are to be replaced on that day.
+def lock_and_read_plants(connection: sa.Connection, day: date, plant_codes: Sequence[str], most: int) -> pd.DataFrame | None:
+    """Lock all machines of some plants; return what is stored around one day of them, which is to be replaced.
 
     Args:
-        connection: inside a transaction.
+        connection: inside the transaction that is going to write.
         day: that is about to be written.
         plant_codes: of the machines, as their masters have it.
-        most: of machines; None is returned if there are more.
+        most: of machines; None is returned, and none is locked, if there are more.
 
     Returns:
-        The columns of `read_neighbours`.
+        The columns of `read_neighbours`. What is said of a machine that is locked stays true until the transaction ends.
     """
     ids: list[int] = list(connection.scalars(sa.select(plants.c.id).where(plants.c.plant_code.in_(plant_codes))))
     of_plants = sa.select(sa.func.count()).where(equipment.c.plant_id.in_(ids))
     count = int(connection.scalar(of_plants) or 0)
     if count > most:
         return None
+    locked = lock_machines_of_plants(connection, ids)
     days = Days.of(connection, pd.Series([pd.Timestamp(day)]), count, plant_codes)
     machines = sql.SQL(
         f"SELECT 0 AS position, id, {{day}} AS date, equipment_number FROM {equipment.fullname} WHERE plant_id = ANY({{ids}})"
@@ -197,7 +199,8 @@ def read_neighbours_of_plants(connection: sa.Connection, day: date, plant_codes:
         kinds = {name: kind for name, kind in _FOUND.items() if name != "position"}
         query = _neighbours(connection, days, plant_codes, machines, sql.SQL("k.equipment_number, "))
         found = read_columns(connection, query, {"equipment_number": "text", **kinds})
-    return pd.DataFrame({"equipment_number": found.pop("equipment_number"), "date": pd.Timestamp(day), **found}).astype(_TYPES)
+    numbers, is_locked = found.pop("equipment_number"), np.isin(found["equipment_id"], locked)
+    return pd.DataFrame({"equipment_number": numbers, "date": pd.Timestamp(day), **found, "is_locked": is_locked}).astype(_TYPES)
 
 
 def _neighbours(

@@ -35,15 +35,17 @@ class Merged:
     bound: Mapping[str, Any] = field(default_factory=dict)
 
 
-def differing_days(connection: sa.Connection, merged: Merged) -> list[MachineDay]:
+def differing_days(connection: sa.Connection, merged: Merged, doubted: Merged | None) -> list[MachineDay]:
     """Return the merged days, and those next to them, that come to something else beside the reading before them.
 
     Args:
         connection: inside the transaction that merged them and holds the locks of their machines.
         merged: see `Merged`.
+        doubted: those of them that may come to something else themselves.
     """
     with merged.days.planned(connection):
-        found = [*_beside_before(connection, merged), *_following(connection, merged)]
+        beside = _beside_before(connection, doubted) if doubted is not None else []
+        found = [*beside, *_following(connection, merged)]
     return [(row.equipment_id, row.date) for row in found]
 
 

@@ -54,19 +54,28 @@ class Unsettled:
 
     Attributes:
         added: the machines of rows in whose place nothing was, with their days and plants.
+        doubted: those of them whose readings before may be others by now than those that their rows were judged beside.
         written: the machines of all rows.
     """
 
     added: list[int] = field(default_factory=list)
+    doubted: list[int] = field(default_factory=list)
     days: list[pd.Timestamp] = field(default_factory=list)
     plant_codes: set[str] = field(default_factory=set)
     written: list[int] = field(default_factory=list)
 
     def add(self, new: pd.DataFrame) -> None:
         """Note rows that have been added."""
-        self.added += new["equipment_id"].astype("int64").to_list()
+        machines = new["equipment_id"].to_numpy(dtype="int64")
+        self.added += machines.tolist()
+        self.doubted += machines[~(new["is_settled"] & new["warnings"].isna()).to_numpy()].tolist()
         self.days += [new["date"].min(), new["date"].max()]
         self.plant_codes.update(new["plant_code"].unique())
+
+    def clear(self) -> None:
+        """Forget all: it is settled, or has been taken back."""
+        for noted in (self.added, self.doubted, self.days, self.plant_codes, self.written):
+            noted.clear()
 
 
 def write(
@@ -93,7 +102,7 @@ def write(
     kept = _refused(refused_counters)
     plain, new = _apart(rows.loc[~has_parts] if has_parts.any() else rows)
     ensure_month_partitions(connection, sorted({*_days(rows), *(day for _, day in kept)}))
-    locked = [*(identifier for identifier, _ in [*care, *kept]), *new["equipment_id"].astype("int64").to_list()]
+    locked = [*(identifier for identifier, _ in [*care, *kept]), *_not_locked(new)]
     counts, changed = _write_plain(connection, plain, locked) if len(plain) else (SyncCounts(), {})
     if len(plain) == counts.unchanged:
         lock_machines(connection, locked)
@@ -117,10 +126,16 @@ def settle(connection: sa.Connection, unsettled: Unsettled) -> None:
     """Hold what was added against the readings before and after it, and settle what readings of events waited for."""
     if unsettled.added:
         days = Days.of(connection, pd.Series(unsettled.days), len(unsettled.added), unsettled.plant_codes)
-        work_out_days(connection, dict.fromkeys(differing_days(connection, added(days, unsettled.added))))
+        doubted = added(days, unsettled.doubted) if unsettled.doubted else None
+        differing = differing_days(connection, added(days, unsettled.added), doubted)
+        work_out_days(connection, dict.fromkeys(differing))
     settle_overtaken(connection, unsettled.written)
-    for noted in (unsettled.added, unsettled.days, unsettled.plant_codes, unsettled.written):
-        noted.clear()
+    unsettled.clear()
+
+
+def _not_locked(new: pd.DataFrame) -> list[int]:
+    """Return the machines of new rows that have not been locked before their neighbours were read."""
+    return [] if new.empty else new.loc[~new["is_locked"], "equipment_id"].astype("int64").to_list()
 
 
 def _apart(plain: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -160,7 +175,8 @@ def _write_plain(
         shared, stored = _settle_stored(connection, days)
         inserted = left - stored
         updated = connection.execute(_MERGE if stored else _INSERT).rowcount - inserted
-    changed: dict[MachineDay, Change | None] = dict.fromkeys(differing_days(connection, Merged(days, "staged_running_times")))
+    merged = Merged(days, "staged_running_times")
+    changed: dict[MachineDay, Change | None] = dict.fromkeys(differing_days(connection, merged, merged))
     changed |= _changes(_of_keys(plain, shared))
     counts = SyncCounts(inserted=inserted, updated=updated, unchanged=len(plain) - len(shared) - inserted - updated)
     return counts, changed

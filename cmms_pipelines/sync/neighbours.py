@@ -3,9 +3,10 @@
 What belongs here: when to ask, and handing each chunk its part. What does not: the query (`storage.neighbours`).
 
 A slice of several chunks is most of what its plants have, so one query for all machines of those plants brings nearly every
-neighbour of every chunk. Machines whose masters are at another plant are looked up chunk by chunk, as all are where a
-slice is small beside its plants. What is read here is older than the write; the days that come to something else by then are
-found under the locks (`storage.rechecks`).
+neighbour of every chunk, and locks those machines before it looks: what it says stays true until the slice is written. Machines
+whose masters are at another plant are looked up chunk by chunk, as all are where a slice is small beside its plants. What is
+said of those is older than the write; the days that come to something else by then are found under the locks
+(`storage.rechecks`).
 """
 
 import time
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from cmms_pipelines.storage.neighbours import read_neighbours, read_neighbours_of_plants
+from cmms_pipelines.storage.neighbours import lock_and_read_plants, read_neighbours
 from cmms_pipelines.sync.session import Slice
 
 _FEWEST = 10_000  # records, for which one query of all machines is worth while
@@ -42,44 +43,46 @@ class NeighboursOfSlice:
         self._piece = piece
         self._count = count
         self._lock_wait = f"{lock_wait_s * 1000:.0f}ms"
-        self._attempt: int | None = None
         self._of_plants: pd.DataFrame | None = None
         self._numbers = pd.Index([], dtype="str")
 
-    def of(self, frame: pd.DataFrame, attempt: int = 0) -> LookedUp:
-        """Return the neighbours of a chunk; another attempt to write the slice looks at all of them anew."""
-        started = time.perf_counter()
-        with self._engine.begin() as connection:  # not the one that writes, which has its hands full
-            # A new month that somebody else is about to make waits for our write, and this would wait behind it, for ever.
-            connection.execute(_NOT_FOR_EVER, {"wait": self._lock_wait})
-            if attempt != self._attempt:
-                self._read_all(connection)
-                self._attempt = attempt
-            found = self._found(connection, frame)
-        return LookedUp(found, time.perf_counter() - started)
+    def begin(self, connection: sa.Connection) -> None:
+        """Begin an attempt to write the slice: lock its plants' machines and look at all of them, where that is worth while.
 
-    def _read_all(self, connection: sa.Connection) -> None:
+        Args:
+            connection: in the transaction that is going to write the slice, with nothing locked so far.
+        """
         self._of_plants, count, day = None, self._count(), self._piece.day
         if day is None or count < _FEWEST:
             return
         most = min(_MOST, count * _MACHINES_A_RECORD)
-        self._of_plants = read_neighbours_of_plants(connection, day, self._piece.plant_codes, most)
+        self._of_plants = lock_and_read_plants(connection, day, self._piece.plant_codes, most)
         if self._of_plants is not None:
             self._numbers = pd.Index(self._of_plants["equipment_number"])
 
-    def _found(self, connection: sa.Connection, frame: pd.DataFrame) -> pd.DataFrame:
+    def of(self, frame: pd.DataFrame) -> LookedUp:
+        """Return the neighbours of a chunk."""
+        started = time.perf_counter()
+        found = self._found(frame)
+        return LookedUp(found, time.perf_counter() - started)
+
+    def _found(self, frame: pd.DataFrame) -> pd.DataFrame:
         keys = frame.loc[:, ["equipment_number", "date"]]
         if self._of_plants is None or self._piece.day is None:
-            return self._looked_up(connection, keys, frame)
+            return self._looked_up(keys, frame)
         position = self._numbers.get_indexer(pd.Index(keys["equipment_number"]))
         position[(keys["date"] != pd.Timestamp(self._piece.day)).to_numpy()] = -1
         is_missing = position < 0
         found = self._of_plants.take(np.unique(position[~is_missing])).reset_index(drop=True)
         if not is_missing.any():
             return found
-        others = self._looked_up(connection, keys.loc[is_missing], frame)
+        others = self._looked_up(keys.loc[is_missing], frame)
         return pd.concat([found, others], ignore_index=True) if len(others) else found
 
-    def _looked_up(self, connection: sa.Connection, keys: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    def _looked_up(self, keys: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
         own_plants = frame["plant_code"].dropna().unique()
-        return read_neighbours(connection, keys.dropna().drop_duplicates(), self._piece.plant_codes, own_plants=own_plants)
+        wanted = keys.dropna().drop_duplicates()
+        with self._engine.begin() as connection:  # not the one that writes, which has its hands full
+            # A new month that somebody else is about to make waits for our write, and this would wait behind it, for ever.
+            connection.execute(_NOT_FOR_EVER, {"wait": self._lock_wait})
+            return read_neighbours(connection, wanted, self._piece.plant_codes, own_plants=own_plants)

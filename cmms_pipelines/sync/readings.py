@@ -4,7 +4,6 @@ What belongs here: what one chunk of readings needs from the database and what i
 (`domain.running_times`, `domain.contracts`), the SQL (`storage.running_times`), chunks and transactions (`sync.writer`).
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date
 
@@ -73,17 +72,19 @@ class ReadingsWriter:
         judgement = self._judgement(piece)
         around = NeighboursOfSlice(self._session.engine, piece, lambda: len(reader), self._lock_wait_s)
 
-        unsettled = defaultdict[int, Unsettled](Unsettled)  # by attempt: one that failed has left nothing to settle
+        unsettled = Unsettled()
+
+        def begin(connection: sa.Connection) -> None:
+            unsettled.clear()
+            around.begin(connection)
 
         def judge_chunk(mapped: Mapped) -> Judged:
-            attempt = reader.passes
-            found = around.of(mapped.frame, attempt)
-            return self._judge(piece, mapped, found, judgement, unsettled=unsettled[attempt])
+            return self._judge(piece, mapped, around.of(mapped.frame), judgement, unsettled=unsettled)
 
         def settle(connection: sa.Connection) -> None:
-            storage.settle(connection, unsettled.pop(reader.passes, Unsettled()))
+            storage.settle(connection, unsettled)
 
-        return write_slice(self._session, piece, reader, self._plants, judge_chunk, finish=settle)
+        return write_slice(self._session, piece, reader, self._plants, judge_chunk, begin=begin, finish=settle)
 
     def write_kept(self, piece: Slice, records: Sequence[RawRecord], kept_keys: Sequence[str]) -> SyncCounts:
         """Judge and write records from the quarantine, which bring the keys under which they are kept there."""

@@ -87,6 +87,7 @@ def write_chunks(
     *,
     known: SyncCounts | None = None,
     known_tally: Tally | None = None,
+    begin: Callable[[sa.Connection], None] = lambda _connection: None,
     finish: Callable[[sa.Connection], None] = lambda _connection: None,
     settled_by: str = "sync",
     settled_because: str = "the record came again and was accepted",
@@ -100,6 +101,7 @@ def write_chunks(
         judge: see `Judged`; it runs in a thread of its own, a chunk ahead.
         known: what is known before any chunk is judged: the seconds of fetching, and the records that were left out.
         known_tally: of those records.
+        begin: looks, and locks, before any chunk is judged.
         finish: what is left to write once all chunks are.
         settled_by, settled_because: noted where a record that is accepted had been refused before.
 
@@ -112,6 +114,9 @@ def write_chunks(
     def apply(connection: sa.Connection) -> SyncCounts:
         total, tally = SyncCounts(), Tally()
         tally.add(known_tally or Tally())
+        started = time.perf_counter()
+        begin(connection)
+        total.spend("neighbours", time.perf_counter() - started)
         with read() as chunks, Ahead(_judge_all(chunks, judge)) as judged_chunks:
             for judged in judged_chunks:
                 session.look_for_end()
@@ -151,9 +156,10 @@ def write_slice(
     plants: pd.DataFrame,
     judge: Callable[[Mapped], Judged],
     *,
+    begin: Callable[[sa.Connection], None] = lambda _connection: None,
     finish: Callable[[sa.Connection], None] = lambda _connection: None,
 ) -> SyncCounts:
-    """Judge and write what of a slice is not known already, and `finish`; raises as `write_chunks` does.
+    """Judge and write what of a slice is not known already; `begin`, `finish` and what is raised are those of `write_chunks`.
 
     `plants` (plant_code, plant_id) names those of the records that are left out: as readable ones they count where the
     unreadable ones of their plant are weighed.
@@ -161,7 +167,7 @@ def write_slice(
     of_plants = reader.leave_out_known()
     codes = dict(zip(plants["plant_id"], plants["plant_code"], strict=True))
     tally = Tally(records=Counter({codes[plant_id]: count for plant_id, count in of_plants.items()}))
-    return write_chunks(session, piece, reader.chunks, judge, known=reader.counts, known_tally=tally, finish=finish)
+    return write_chunks(session, piece, reader.chunks, judge, known=reader.counts, known_tally=tally, begin=begin, finish=finish)
 
 
 def write_kept(session: SyncSession, piece: Slice, mapped: Mapped, judge: Callable[[Mapped], Judged]) -> SyncCounts:

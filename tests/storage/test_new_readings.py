@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from cmms_pipelines.storage import running_times as storage
 from cmms_pipelines.storage.machine_days import lock_machines
-from cmms_pipelines.storage.neighbours import read_neighbours, read_neighbours_of_plants
+from cmms_pipelines.storage.neighbours import lock_and_read_plants, read_neighbours
 from cmms_pipelines.storage.partitions import ensure_month_partitions
 from cmms_pipelines.storage.tables import equipment, equipment_running_times, plants
 from tests.conftest import Database
@@ -133,10 +133,12 @@ def test_all_machines_of_plants_at_once_have_the_neighbours_of_each(engine: sa.E
     with engine.begin() as connection:
         one_by_one = pd.concat([read_neighbours(connection, keys.iloc[:300], ["B6LG"]),
                                 read_neighbours(connection, keys.iloc[300:], ["B6LG"])])  # fmt: skip
-        at_once = read_neighbours_of_plants(connection, NEXT, ["B6LG"], MACHINES + 4)
-        assert read_neighbours_of_plants(connection, NEXT, ["B6LG"], MACHINES) is None
+        at_once = lock_and_read_plants(connection, NEXT, ["B6LG"], MACHINES + 4)
+        assert lock_and_read_plants(connection, NEXT, ["B6LG"], MACHINES) is None
     assert at_once is not None
     of_these = at_once.loc[at_once["equipment_number"].isin(NUMBERS)]
-    by_number = [frame.sort_values("equipment_number", ignore_index=True) for frame in (of_these, one_by_one)]
+    assert (at_once["is_locked"] == 1).all()
+    frames = [frame.drop(columns="is_locked") for frame in (of_these, one_by_one)]
+    by_number = [frame.sort_values("equipment_number", ignore_index=True) for frame in frames]
     pd.testing.assert_frame_equal(*by_number)
     assert (at_once["is_stored"].sum(), at_once["other_plants_hours"].sum()) == (90, 150)

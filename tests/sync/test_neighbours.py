@@ -1,5 +1,6 @@
 """The neighbours of a chunk are the same, whether its slice asked for those of all machines or it asks for its own."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 
 import pandas as pd
@@ -47,34 +48,62 @@ CHUNK = chunk(
 )
 
 
-def of_chunk(around: NeighboursOfSlice, attempt: int = 0) -> pd.DataFrame:
-    found = around.of(CHUNK, attempt).neighbours
+def of_chunk(around: NeighboursOfSlice) -> pd.DataFrame:
+    found = around.of(CHUNK).neighbours
     return found.sort_values(["equipment_number", "date"], ignore_index=True)
 
 
 def test_both_ways_bring_the_same(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    one_by_one = of_chunk(NeighboursOfSlice(engine, SLICE, lambda: len(CHUNK), 20))
+    one_by_one = of_chunk(NeighboursOfSlice(engine, SLICE, lambda: len(CHUNK), 20)).drop(columns="is_locked")
     monkeypatch.setattr(neighbours, "_FEWEST", 1)
     asked_for_all: list[date] = []
-    read = neighbours.read_neighbours_of_plants
+    read = neighbours.lock_and_read_plants
 
     def noted(connection: sa.Connection, day: date, plant_codes: tuple[str, ...], most: int) -> pd.DataFrame | None:
         asked_for_all.append(day)
         return read(connection, day, plant_codes, most)
 
-    monkeypatch.setattr(neighbours, "read_neighbours_of_plants", noted)
+    monkeypatch.setattr(neighbours, "lock_and_read_plants", noted)
     around = NeighboursOfSlice(engine, SLICE, lambda: len(CHUNK), 20)
-    pd.testing.assert_frame_equal(of_chunk(around), one_by_one)
-    pd.testing.assert_frame_equal(of_chunk(around), one_by_one)
+    with engine.begin() as connection:
+        around.begin(connection)
+        at_once = of_chunk(around)
+        pd.testing.assert_frame_equal(of_chunk(around), at_once)
+    pd.testing.assert_frame_equal(at_once.drop(columns="is_locked"), one_by_one)
     assert asked_for_all == [DAY]
     assert one_by_one["equipment_number"].to_list() == ["AWAY Ä", "N2", "N2", "N3", "N4", "N526JB"]
     assert one_by_one["is_stored"].to_list() == [0, 0, 0, 1, 0, 0]
+    of_day_at_home = [False, True, False, True, True, True]
+    assert (at_once["is_locked"] == 1).to_list() == of_day_at_home
 
 
 def test_another_attempt_looks_anew(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "_FEWEST", 1)
     around = NeighboursOfSlice(engine, SLICE, lambda: len(CHUNK), 20)
-    assert of_chunk(around, attempt=1)["is_stored"].sum() == 1
+    with engine.begin() as connection:
+        around.begin(connection)
+        assert of_chunk(around)["is_stored"].sum() == 1
     sync(engine, reading("B6LG", DAY, 3, 200, number="N4"))
-    assert of_chunk(around, attempt=1)["is_stored"].sum() == 1
-    assert of_chunk(around, attempt=2)["is_stored"].sum() == 2
+    assert of_chunk(around)["is_stored"].sum() == 1
+    with engine.begin() as connection:
+        around.begin(connection)
+        assert of_chunk(around)["is_stored"].sum() == 2
+
+
+def test_what_is_said_of_a_locked_machine_stays_true_until_the_slice_is_written(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "_FEWEST", 1)
+    around = NeighboursOfSlice(engine, SLICE, lambda: len(CHUNK), 20)
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as connection:
+            around.begin(connection)
+            correction = pool.submit(sync, engine, reading("B6LG", DAY - timedelta(days=1), 3, 99, number="N526JB"))
+            with pytest.raises(TimeoutError):
+                correction.result(0.5)
+            before = of_chunk(around).set_index("equipment_number")["previous_cumulative_hours"]
+            assert before["N526JB"] == 100
+        correction.result(10)
+    with engine.begin() as connection:
+        around.begin(connection)
+        assert of_chunk(around).set_index("equipment_number")["previous_cumulative_hours"]["N526JB"] == 99
