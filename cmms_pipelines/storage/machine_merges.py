@@ -39,7 +39,7 @@ _SNAPSHOTS = source_snapshots.fullname
 _LOCK = sa.text(f"""
     SELECT equipment_number, id, {", ".join(MASTER_FIELDS)}, attributes
     FROM {_EQUIPMENT}
-    WHERE equipment_number = ANY(CAST(:numbers AS text[])) ORDER BY id FOR NO KEY UPDATE
+    WHERE equipment_number = ANY(CAST(:numbers AS text[])) ORDER BY equipment_number FOR NO KEY UPDATE
 """)
 
 _REMEMBER_MASTERS = sa.text(f"""
