@@ -4,8 +4,6 @@ What belongs here: turning reports and tables into Dagster metadata. What does n
 """
 
 import base64
-import resource
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +108,8 @@ def counts_metadata(counts: "SyncCounts") -> dict[str, Any]:
 
 def sync_metadata(session: "SyncSession") -> dict[str, Any]:
     """Return what a whole sync did, for its run's materializations."""
+    from cmms_pipelines.sync.memory import peak_mb  # noqa: PLC0415 - only a run shows anything
+
     return {
         **counts_metadata(session.counts),
         "sync_log_id": session.log.id,
@@ -117,7 +117,7 @@ def sync_metadata(session: "SyncSession") -> dict[str, Any]:
         "slices_done_earlier": session.slices_skipped,
         "api_requests": len(session.calls),
         "api_retries": sum(call.attempts - 1 for call in session.calls),
-        "peak_memory_mb": _peak_memory_mb(),
+        "peak_memory_mb": peak_mb(),
     }
 
 
@@ -128,12 +128,6 @@ def replay_metadata(report: "ReplayReport") -> dict[str, Any]:
         "waiting_readings_applied": report.accepted_by_sync["running_times"],
         "waiting_work_orders_applied": report.accepted_by_sync["work_orders"],
     }
-
-
-def _peak_memory_mb() -> int:
-    """Return the most memory that this process has had at any time; Linux counts it in kilobytes, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def _rules_table(refused: Mapping[str, int]) -> dg.TableMetadataValue:

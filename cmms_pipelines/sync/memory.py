@@ -1,12 +1,15 @@
 """How a process that syncs keeps memory: what a chunk has freed goes back, so that the peak is that of the chunks in flight.
 
-What belongs here: the allocators of the process. What does not: how large a chunk is (`sync.chunks`).
+What belongs here: the allocators of the process, and the most that it has had. What does not: the size of a chunk
+(`sync.chunks`).
 """
 
 import ctypes
+import resource
 import sys
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -30,6 +33,20 @@ def return_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, _ARENAS)
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
+def peak_mb() -> int:
+    """Return the most memory that this program has had at any time, in MB.
+
+    The operating system's own figure for the process counts what the program that started it had before, where Linux tells.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        of_program = [int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        if of_program:
+            return of_program[0] >> 10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak >> (20 if sys.platform == "darwin" else 10)  # macOS counts bytes
 
 
 @cache

@@ -165,19 +165,18 @@ def test_each_stage_has_its_seconds_in_the_log(server: tuple[Emulator, Served], 
 
 
 RUN = """
-import resource
 import sys
 from datetime import date
 from cmms_pipelines.settings import read_settings
 from cmms_pipelines.storage.engine import make_engine
+from cmms_pipelines.sync.memory import peak_mb
 from cmms_pipelines.sync.running_times import sync_running_times
 
 settings = read_settings()
 engine = make_engine(settings.database_url.get_secret_value())
 for day in map(date.fromisoformat, sys.argv[1:]):
     session = sync_running_times(engine, settings, [day], sync_key=str(day), run_id=None, progress=lambda _: None)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(session.counts.received, session.counts.stored, peak_mb)
+    print(session.counts.received, session.counts.stored, peak_mb())
 """
 
 
