@@ -156,19 +156,26 @@ class Writes:
         self._changed = threading.Condition()
         self._open: set[object] = set()
         self._connections: dict[object, psycopg.Connection[Any]] = {}
+        self._alone = 0  # writes that are, or wait to be
         self._is_closed = False
 
     @contextmanager
-    def one(self, engine: sa.Engine) -> Iterator[sa.Connection]:
-        """Write in one transaction.
+    def one(self, engine: sa.Engine, *, is_alone: bool = False) -> Iterator[sa.Connection]:
+        """Write in one transaction; with `is_alone` no other one of this session is under way meanwhile.
 
         Raises:
             SyncStoppedError: the session has ended.
         """
         write = object()
         with self._changed:
-            self.look_for_end()
-            self._open.add(write)
+            self._alone += is_alone
+            try:
+                self._changed.wait_for(lambda: self._is_closed or not (self._open if is_alone else self._alone))
+                self.look_for_end()
+                self._open.add(write)
+            except BaseException:
+                self._alone -= is_alone
+                raise
         try:
             with engine.begin() as connection:
                 raw = connection.connection.driver_connection
@@ -179,6 +186,7 @@ class Writes:
             with self._changed:
                 self._connections.pop(write, None)
                 self._open.discard(write)
+                self._alone -= is_alone
                 self._changed.notify_all()
 
     def are_open(self) -> bool:
@@ -198,6 +206,7 @@ class Writes:
         """Let no further write begin; those in progress may end within the grace, then they are taken back."""
         with self._changed:
             self._is_closed = True
+            self._changed.notify_all()
             is_over = self._changed.wait_for(lambda: not self._open, grace_s)
             while not is_over:
                 for connection in list(self._connections.values()):

@@ -46,14 +46,15 @@ class NeighboursOfSlice:
         self._of_plants: pd.DataFrame | None = None
         self._numbers = pd.Index([], dtype="str")
 
-    def begin(self, connection: sa.Connection) -> None:
+    def begin(self, connection: sa.Connection, *, locks_first: bool = True) -> None:
         """Begin an attempt to write the slice: lock its plants' machines and look at all of them, where that is worth while.
 
         Args:
             connection: in the transaction that is going to write the slice, with nothing locked so far.
+            locks_first: without it each chunk's machines are looked up, and are locked when the chunk is written.
         """
         self._of_plants, count, day = None, self._count(), self._piece.day
-        if day is None or count < _FEWEST:
+        if day is None or count < _FEWEST or not locks_first:
             return
         most = min(_MOST, count * _MACHINES_A_RECORD)
         self._of_plants = lock_and_read_plants(connection, day, self._piece.plant_codes, most)

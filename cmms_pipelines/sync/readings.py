@@ -6,6 +6,7 @@ What belongs here: what one chunk of readings needs from the database and what i
 
 from collections.abc import Sequence
 from datetime import date
+from itertools import count
 
 import pandas as pd
 import sqlalchemy as sa
@@ -49,6 +50,7 @@ class ReadingsWriter:
         self._zones = dict(zip(plants["plant_code"], plants["time_zone"], strict=True))
         self._creates_plants = creates_plants
         self._lock_wait_s = lock_wait_s
+        self._locks_first = True  # until two slices turn out to want each other's machines
 
     def frame_of(self, records: Sequence[RawRecord]) -> pd.DataFrame:
         """Return the canonical frame of some records."""
@@ -73,10 +75,12 @@ class ReadingsWriter:
         around = NeighboursOfSlice(self._session.engine, piece, lambda: len(reader), self._lock_wait_s)
 
         unsettled = Unsettled()
+        attempts = count(1)
 
         def begin(connection: sa.Connection) -> None:
             unsettled.clear()
-            around.begin(connection)
+            self._locks_first &= next(attempts) == 1
+            around.begin(connection, locks_first=self._locks_first)
 
         def judge_chunk(mapped: Mapped) -> Judged:
             return self._judge(piece, mapped, around.of(mapped.frame), judgement, unsettled=unsettled)

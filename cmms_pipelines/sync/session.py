@@ -153,7 +153,8 @@ class SyncSession:
             piece: the slice.
             counts: what is known before the write.
             apply: writes; returns all other figures. It is called again, and judges anew, when what it wrote was undone by a
-                passing trouble, or by a rule of a table that it breaks with what somebody else has written meanwhile.
+                passing trouble, or by a rule of a table that it breaks with what somebody else has written meanwhile. No other
+                slice of the sync is written beside it then: two that wait for each other's machines would do so again.
 
         Raises:
             TransientError: the database refuses for a passing reason, several times.
@@ -165,7 +166,7 @@ class SyncSession:
             for attempt in stamina.retry_context(on=is_worth_judging_again, attempts=_WRITE_ATTEMPTS, wait_initial=0.2):
                 if attempt.num > 1:
                     when_available(self.engine, self.turn.renew, is_wanted=self._writes.are_open)
-                with attempt, self._writes.one(self.engine) as connection:
+                with attempt, self._writes.one(self.engine, is_alone=attempt.num > 1) as connection:
                     total = SyncCounts()
                     total.add(counts)
                     total.add(apply(connection))

@@ -427,6 +427,48 @@ def test_a_long_slice_is_left_in_the_middle_when_its_sync_is_ended_and_nothing_o
         assert connection.scalar(sa.select(sa.func.count()).select_from(plants)) == 0
 
 
+def test_a_write_that_is_alone_waits_for_those_under_way_and_keeps_others_waiting(database: Database) -> None:
+    writes, order = Writes(), list[str]()
+    is_begun, may_end = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with writes.one(database.engine):
+            is_begun.set()
+            assert may_end.wait(10)
+            order.append("first")
+
+    def one(name: str, *, is_alone: bool) -> None:
+        with writes.one(database.engine, is_alone=is_alone):
+            order.append(name)
+
+    with ThreadPoolExecutor(3) as pool:
+        going = [pool.submit(first)]
+        assert is_begun.wait(10)
+        going.append(pool.submit(one, "alone", is_alone=True))
+        until(lambda: writes._alone)
+        going.append(pool.submit(one, "third", is_alone=False))
+        time.sleep(0.1)
+        assert order == []
+        may_end.set()
+        for future in going:
+            future.result(10)
+    assert order == ["first", "alone", "third"]
+
+
+def test_a_write_that_waits_to_be_alone_gives_up_when_the_session_ends(database: Database) -> None:
+    writes = Writes()
+    with ThreadPoolExecutor(1) as pool:
+        with writes.one(database.engine):
+            waiting = pool.submit(lambda: writes.one(database.engine, is_alone=True).__enter__())
+            until(lambda: writes._alone)
+            closing = threading.Thread(target=writes.close)
+            closing.start()
+            with pytest.raises(SyncStoppedError):
+                waiting.result(10)
+        closing.join(10)
+    assert not writes._alone
+
+
 def test_how_long_a_sync_waits_for_another_is_a_setting() -> None:
     assert Patience.of(Settings.model_validate({})).wait_s == 600
     assert Patience.of(Settings.model_validate({"sync_wait_s": 0})).wait_s == 0

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from cmms_pipelines.storage import running_times
 from cmms_pipelines.storage.tables import equipment, plants
+from cmms_pipelines.sync import neighbours
 from cmms_pipelines.sync.session import Slice, _next_of
 from tests.conftest import Database
 from tests.domain.samples import reading_record
@@ -128,5 +130,31 @@ def test_machines_that_wander_between_plants_end_as_by_one_slice_after_the_other
         synced.running_times(*DAYS)
         assert outcome(synced.engine) == one_by_one
         synced.running_times(*DAYS)  # and nothing changes when all of it comes again
+        assert outcome(synced.engine) == one_by_one
+        assert_books_balance(synced.engine)
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 22))])
+def test_slices_that_lock_their_plants_machines_first_and_want_each_others_end_the_same(
+    source: tuple[Source, Served], monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    synced, served = source
+    chance = random.Random(seed)  # noqa: S311 - a made-up history, not a secret
+    with synced.engine.begin() as connection:
+        ids = list(connection.scalars(sa.select(plants.c.id).order_by(plants.c.plant_code)))
+        for number in MACHINES:
+            at_home = sa.update(equipment).where(equipment.c.equipment_number == number)
+            connection.execute(at_home.values(plant_id=chance.choice(ids)))
+    served.is_by_day, served.readings = True, wandering(chance)
+    synced.settings = synced.settings.model_copy(update={"sync_slices_in_flight": 1})
+    synced.running_times(*DAYS[:3])
+    one_by_one = outcome(synced.engine)
+    for name, value in (("_FEWEST", 1), ("_MACHINES_A_RECORD", 1000)):
+        monkeypatch.setattr(neighbours, name, value)
+    monkeypatch.setattr(running_times, "_FEWEST_NEW", 1)
+    for in_flight in (1, 4):
+        forget_running_times(synced.engine)
+        synced.settings = synced.settings.model_copy(update={"sync_slices_in_flight": in_flight})
+        synced.running_times(*DAYS[:3])
         assert outcome(synced.engine) == one_by_one
         assert_books_balance(synced.engine)
