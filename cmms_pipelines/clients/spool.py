@@ -10,8 +10,10 @@ any other reply.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from tempfile import SpooledTemporaryFile
+from threading import Lock
 from typing import IO, Any, NamedTuple, Self, overload
 
 import msgspec
@@ -19,7 +21,8 @@ import orjson
 
 from cmms_pipelines.clients.envelope import Record, records_and_next
 from cmms_pipelines.domain.errors import PermanentError
-from cmms_pipelines.domain.raw_records import RawRecords, RecordBlock, count_records
+from cmms_pipelines.domain.raw_records import RawRecords, RecordBlock, checked_records
+from cmms_pipelines.domain.record_digests import Digests
 
 BLOCK_BYTES = 1 << 20
 _IN_MEMORY_BYTES = 1 << 18  # replies are many when they are small
@@ -39,9 +42,12 @@ class BrokenReplyError(ValueError):
 
 
 class _Block(NamedTuple):
+    """Where records lie, how many, and their digests, if they were hashed when they came."""
+
     start: int
     length: int
     records: int
+    digests: Digests | None
 
 
 class RecordSpool(Sequence[Record]):
@@ -50,6 +56,7 @@ class RecordSpool(Sequence[Record]):
     def __init__(self, block_bytes: int = BLOCK_BYTES) -> None:
         """An empty one. The file is deleted when the spool is closed or forgotten."""
         self._file: IO[bytes] = SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - closed by `close`
+        self._place = Lock()  # a file has one, and blocks are looked at by several threads
         self._block_bytes = block_bytes
         self._blocks: list[_Block] = []
         self._size = 0
@@ -82,9 +89,10 @@ class RecordSpool(Sequence[Record]):
 
     def append_text(self, text: bytes, count: int) -> None:
         """Add `count` records as JSON with commas between them."""
-        self._file.seek(self._size)
-        self._file.write(text)
-        self._blocks.append(_Block(self._size, len(text), count))
+        with self._place:
+            self._file.seek(self._size)
+            self._file.write(text)
+        self._blocks.append(_Block(self._size, len(text), count, None))
         self._size += len(text)
 
     def close(self) -> None:
@@ -108,13 +116,14 @@ class RecordSpool(Sequence[Record]):
             yield from RawRecords([(block, 0, block.count)])
 
     def blocks(self) -> Iterator[RecordBlock]:
-        """Read the records back, one block after the other; by one thread at a time."""
+        """Give the records, block by block; a block reads its part of the file whenever somebody looks, until it is closed."""
         for block in self._blocks:
-            yield RecordBlock(self._read(block.start, block.length), block.records)
+            yield RecordBlock(partial(self._read, block.start, block.length), block.records, block.digests)
 
     def _read(self, start: int, length: int) -> bytes:
-        self._file.seek(start)
-        return self._file.read(length)
+        with self._place:
+            self._file.seek(start)
+            return self._file.read(length)
 
     def _index(self) -> None:
         head, start = self._head()
@@ -148,8 +157,8 @@ class RecordSpool(Sequence[Record]):
                 length *= 2  # a record that is larger than the block
                 continue
             length = self._block_bytes
-            if piece.records:
-                self._blocks.append(_Block(start, piece.length, piece.records))
+            if len(piece.digests):
+                self._blocks.append(_Block(start, piece.length, len(piece.digests), piece.digests))
             if piece.is_end:
                 return self._read(start + piece.next, self._size)
             start += piece.next
@@ -165,10 +174,10 @@ class RecordSpool(Sequence[Record]):
 
 
 class _Piece(NamedTuple):
-    """Whole records at the beginning of a text: how many bytes and records, whether the array ends behind them, what is next."""
+    """Whole records at the beginning of a text: their bytes and digests, whether the array ends behind them, what is next."""
 
     length: int
-    records: int
+    digests: Digests
     is_end: bool
     next: int
 
@@ -183,8 +192,8 @@ def _usual_cut(text: bytes) -> _Piece | None:
         last, following = borders[-1].start(), borders[-1].end() - 1
     else:
         following = last + 2
-    count = _count_or_none(text[: last + 1])
-    return None if count is None else _Piece(last + 1, count, is_end=False, next=following)
+    digests = _checked_or_none(text[: last + 1])
+    return None if digests is None else _Piece(last + 1, digests, is_end=False, next=following)
 
 
 def _whole_rest(text: bytes) -> _Piece | None:
@@ -194,9 +203,9 @@ def _whole_rest(text: bytes) -> _Piece | None:
         end = text.rfind(b"]", 0, end)
         if end < 0:
             return None
-        count = _count_or_none(text[:end])
-        if count is not None:
-            return _Piece(end, count, is_end=True, next=end + 1)
+        digests = _checked_or_none(text[:end])
+        if digests is not None:
+            return _Piece(end, digests, is_end=True, next=end + 1)
     return None
 
 
@@ -208,7 +217,7 @@ def _exact_cut(text: bytes) -> _Piece | None:
             case b"{" | b"[":
                 depth += 1
             case b"]" if depth == 0:
-                return _Piece(token.start(), count_records(text[: token.start()]), is_end=True, next=token.end())
+                return _Piece(token.start(), checked_records(text[: token.start()]), is_end=True, next=token.end())
             case b"}" | b"]":
                 depth -= 1
             case b"," if depth == 0:
@@ -217,13 +226,13 @@ def _exact_cut(text: bytes) -> _Piece | None:
                 break
     if border is None:
         return None
-    return _Piece(border.start(), count_records(text[: border.start()]), is_end=False, next=border.end())
+    return _Piece(border.start(), checked_records(text[: border.start()]), is_end=False, next=border.end())
 
 
-def _count_or_none(text: bytes) -> int | None:
-    """Count records; None where the text does not end at a border, or is broken, which the exact way tells apart."""
+def _checked_or_none(text: bytes) -> Digests | None:
+    """Check records; None where the text does not end at a border, or is broken, which the exact way tells apart."""
     try:
-        return count_records(text)
+        return checked_records(text)
     except msgspec.ValidationError:
         raise
     except ValueError:

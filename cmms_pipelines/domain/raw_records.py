@@ -6,7 +6,7 @@ what a field means (`domain.records`), and where the text comes from (`clients.s
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from operator import attrgetter
 from typing import Any, overload
@@ -28,18 +28,24 @@ ABSENT = msgspec.UNSET  # the cell of a record that lacks the field, which is so
 class RecordBlock:
     """Consecutive records as JSON, with the commas between them and no brackets around."""
 
-    def __init__(self, text: bytes, count: int) -> None:
-        """`text` has been checked to hold `count` objects (see `count_records`)."""
-        self._list = b"[%b]" % text
+    def __init__(self, text: bytes | Callable[[], bytes], count: int, digests: Digests | None = None) -> None:
+        """Take checked records.
+
+        Args:
+            text: of the records; or what reads it whenever somebody looks, so that it is not kept in between.
+            count: how many objects it has been checked to hold.
+            digests: of the records, if they were hashed on the way (see `checked_records`).
+        """
+        self._text = text
         self.count = count
         self._kept: tuple[object, dict[str, Cells]] | None = None
-        self._digests: Digests | None = None
+        self._digests = digests
 
     def columns(self, fields: Fields, optional: tuple[str, ...]) -> dict[str, Cells]:
         """Return the columns of `RawRecords.columns`; they are kept until `forget`, for a block that several callers share."""
         question = (tuple(fields.items()), optional)
         if self._kept is None or self._kept[0] != question:
-            self._kept = (question, _columns_of(self._list, fields, optional))
+            self._kept = (question, _columns_of(self._list(), fields, optional))
         return self._kept[1]
 
     def forget(self) -> None:
@@ -48,13 +54,16 @@ class RecordBlock:
 
     def texts(self) -> list[msgspec.Raw]:
         """Return the JSON of each record, character by character as it came."""
-        return _RAW.decode(self._list)
+        return _RAW.decode(self._list())
 
     def digests(self) -> Digests:
         """Return the digest of each record; they are kept, as a block may be part of several chunks."""
         if self._digests is None:
             self._digests = digests_of(self.texts())
         return self._digests
+
+    def _list(self) -> bytes:
+        return b"[%b]" % (self._text if isinstance(self._text, bytes) else self._text())
 
 
 class RawRecords(Sequence[RawRecord]):
@@ -133,8 +142,8 @@ class RawRecords(Sequence[RawRecord]):
                 yield [texts[row] for row in rows.tolist()]
 
 
-def count_records(text: bytes) -> int:
-    """Return how many records a block's text holds, after checking all of it.
+def checked_records(text: bytes) -> Digests:
+    """Return the digest of each record of a block's text, after checking all of it.
 
     Raises:
         msgspec.ValidationError: one of them is no object.
@@ -144,15 +153,19 @@ def count_records(text: bytes) -> int:
     if not body.isascii():
         body.decode()  # the parser below leaves strings alone that nobody asks for
     try:
-        return len(_OBJECTS.decode(body))
+        texts = _RAW.decode(body)
+        if not {memoryview(text)[0] for text in texts} <= _BRACE:
+            _OBJECTS.decode(body)  # says which one is none
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    return digests_of(texts)
 
 
 class _AnyObject(msgspec.Struct):
     """A JSON object whose fields are looked through and forgotten."""
 
 
+_BRACE = frozenset(b"{")
 _OBJECTS = msgspec.json.Decoder(list[_AnyObject])
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
 

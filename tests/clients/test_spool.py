@@ -1,6 +1,7 @@
 """Replies in a file: each envelope in blocks of any size, cut anywhere it is an error, and nothing is lost on the way."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from cmms_pipelines.clients.envelope import records_and_next
 from cmms_pipelines.clients.spool import BrokenReplyError, RecordSpool
 from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.record_digests import digests_of
 
 # whatever looks like a border between records without being one
 AWKWARD: list[dict[str, Any]] = [
@@ -57,6 +59,28 @@ def test_every_envelope_gives_its_records_and_link_whatever_the_size_of_blocks(
     spool = spooled(written(body), block_bytes)
     assert (list(spool), spool.next_link) == records_and_next(body)
     assert len(spool) == len(records_and_next(body)[0])
+
+
+@pytest.mark.parametrize("block_bytes", [1, 30, 1 << 20])
+def test_records_have_been_hashed_when_they_came(block_bytes: int) -> None:
+    blocks = list(spooled(indented({"data": AWKWARD}), block_bytes).blocks())
+    hashed = [block.digests().tolist() for block in blocks]
+    assert hashed == [digests_of(block.texts()).tolist() for block in blocks]
+    assert sum(map(len, hashed)) == len(AWKWARD)
+
+
+@pytest.mark.parametrize("count", [40, 20_000])
+def test_blocks_may_be_looked_at_by_several_threads_while_more_is_added(count: int) -> None:
+    records = [{"n": number} for number in range(count)]
+    spool = spooled(compact(records), 100)
+    blocks = list(spool.blocks())
+    with ThreadPoolExecutor(3) as pool:
+        reading = [
+            pool.submit(lambda: [orjson.loads(bytes(text)) for block in blocks for text in block.texts()]) for _ in range(2)
+        ]
+        pool.submit(lambda: [spool.append([{"n": count + number}]) for number in range(200)]).result()
+        assert [read.result() for read in reading] == [records, records]
+    assert list(spool) == [{"n": number} for number in range(count + 200)]
 
 
 @pytest.mark.parametrize("body", REPLIES)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmms_pipelines.domain.raw_records import ABSENT, RawRecords, RecordBlock, count_records
+from cmms_pipelines.domain.raw_records import ABSENT, RawRecords, RecordBlock, checked_records
 from cmms_pipelines.domain.records import IMS_RUNNING_TIME, running_times_frame
 from tests.domain.samples import ZONES, reading_record
 
@@ -46,7 +46,7 @@ def test_records_that_are_all_alike_are_read_by_the_names_that_they_have(count: 
 
 def test_a_number_beyond_all_floats_costs_no_other_cell_anything() -> None:
     text = b'{"EQUNR":"N1","RECDV":1e400},{"EQUNR":"N2","RECDV":2.5}'
-    assert count_records(text) == 2
+    assert len(checked_records(text)) == 2
     records = RawRecords([(RecordBlock(text, 2), 0, 2)])
     assert records.columns(FIELDS)["hours"] == ["1e400", 2.5]
     frame = running_times_frame(records, ZONES)
@@ -90,4 +90,4 @@ def test_a_frame_out_of_json_is_the_frame_of_its_records(records: list[dict[str,
 @pytest.mark.parametrize("text", [b'{"a":1}{"b":1}', b'{"a":1},', b'{"a":', b'{"a":"\xff"}', b"{" * 3000])
 def test_a_broken_block_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"malformed|truncated|decode|too deeply"):
-        count_records(text)
+        checked_records(text)
