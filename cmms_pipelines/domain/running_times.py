@@ -63,6 +63,7 @@ def with_context(
     plants: pd.DataFrame,
     neighbours: pd.DataFrame,
     requested_days: Sequence[date],
+    neighbour_rows: "np.ndarray[Any, np.dtype[np.int64]] | None" = None,
 ) -> pd.DataFrame:
     """Add to a canonical frame what the contract needs to know of the rest of the world.
 
@@ -76,6 +77,8 @@ def with_context(
             is_stored (1.0 where there is a row of that day already) and is_locked (1.0 where this stays so until the frame
             is written).
         requested_days: the days that the source was asked for.
+        neighbour_rows: the row of each record's machine and day among the neighbours, if somebody knows them all; by default
+            they are found by their keys.
 
     Returns:
         The frame with machine_day (equal for records of one machine and day, -1 without), plant_id, equipment_id (Int64),
@@ -86,7 +89,7 @@ def with_context(
         cannot have become another one, and nothing follows from it but what the record states itself). What a cancelled
         document states counts for nothing, and is left out (quirk 22).
     """
-    columns = _joined(frame, neighbours)
+    columns = _joined(frame, neighbours, neighbour_rows)
     _fill_flags(columns)
     columns["is_new"] = columns.pop("is_stored") == 0
     columns["is_locked"] = columns["is_locked"] == 1
@@ -156,34 +159,43 @@ def _refused_counters(context: pd.DataFrame, failures: pd.DataFrame, accepted: p
     return marked[FOLDED].assign(readings=None).reset_index(drop=True)
 
 
-def _joined(frame: pd.DataFrame, neighbours: pd.DataFrame) -> Columns:
+def _joined(frame: pd.DataFrame, neighbours: pd.DataFrame, rows: "np.ndarray[Any, np.dtype[np.int64]] | None") -> Columns:
     """Return the columns of the frame with its neighbours beside them, and the number of each record's machine-day."""
+    if rows is None:
+        machine_day, at = _found_by_key(frame, neighbours)
+        around = neighbours.reset_index(drop=True).reindex(range(len(neighbours) + 1))  # behind the last one stands nothing
+    else:
+        machine_day = at = rows
+        around = neighbours
+    machines = around["equipment_id"].astype("Int64")
+    identifiers, is_unknown = machines.to_numpy("int64", na_value=0), machines.isna().to_numpy()
+    columns: Columns = {
+        name: values.to_numpy() if isinstance(values.dtype, np.dtype) else values.array for name, values in frame.items()
+    }
+    columns |= {
+        "machine_day": machine_day,
+        "is_several": pd.Series(machine_day).duplicated(keep=False).to_numpy() & (machine_day >= 0),
+        "equipment_id": pd.arrays.IntegerArray(identifiers[at], is_unknown[at]),
+        "previous_date": around["previous_date"].to_numpy(dtype="datetime64[s]")[at],
+    }
+    for name in _NEIGHBOUR_NUMBERS:
+        columns[name] = (
+            around[name].to_numpy(dtype="float64", na_value=np.nan)[at] if name in around else np.full(len(at), np.nan)
+        )
+    return columns
+
+
+def _found_by_key(
+    frame: pd.DataFrame, neighbours: pd.DataFrame
+) -> "tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.intp]]]":
+    """Return the number of each record's machine-day, and the row of its neighbours, the one behind the last if it has none."""
     numbers = pd.concat([neighbours["equipment_number"], frame["equipment_number"]], ignore_index=True)
     codes = pd.factorize(numbers)[0].astype("int64")
     days = np.concatenate([_day_numbers(neighbours["date"].to_numpy()), _day_numbers(frame["date"].to_numpy())])
     keys = np.where((codes >= 0) & (days != _NO_DAY), codes * _MOST_DAYS + days, -1)
     around, here = keys[: len(neighbours)], keys[len(neighbours) :]
     position = pd.Index(around).get_indexer(pd.Index(here))
-    position[here < 0] = -1
-    is_missing = position < 0
-    at = np.where(is_missing, len(neighbours), position)  # behind the last one stands nothing
-    machines = neighbours["equipment_id"].astype("Int64")
-    identifiers = np.append(machines.to_numpy("int64", na_value=0), 0)[at]
-    is_unknown = np.append(machines.isna().to_numpy(), True)[at]
-    previous = np.append(neighbours["previous_date"].astype("datetime64[s]").to_numpy(), np.datetime64("NaT", "s"))[at]
-    columns: Columns = {
-        name: values.to_numpy() if isinstance(values.dtype, np.dtype) else values.array for name, values in frame.items()
-    }
-    columns |= {
-        "machine_day": here,
-        "is_several": pd.Series(here).duplicated(keep=False).to_numpy() & (here >= 0),
-        "equipment_id": pd.arrays.IntegerArray(identifiers, is_unknown),
-        "previous_date": previous,
-    }
-    for name in _NEIGHBOUR_NUMBERS:
-        known = neighbours[name] if name in neighbours else pd.Series(np.nan, index=neighbours.index)
-        columns[name] = np.append(known.to_numpy(dtype="float64", na_value=np.nan), np.nan)[at]
-    return columns
+    return here, np.where((position < 0) | (here < 0), len(neighbours), position)
 
 
 def _of_plants(

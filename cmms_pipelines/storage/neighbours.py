@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -169,8 +170,8 @@ def read_neighbours(
         found = read_columns(connection, _neighbours(connection, days, plant_codes, machines), _FOUND)
     position = found.pop("position")
     asked = keys.take(position).reset_index(drop=True)
-    columns = {"equipment_number": asked["equipment_number"], "date": asked["date"], **found, "is_locked": np.nan}
-    return pd.DataFrame(columns).astype(_TYPES)
+    keys_asked = {name: asked[name] for name in ("equipment_number", "date")}
+    return _frame_of({**keys_asked, **found, "is_locked": np.full(len(asked), np.nan)})
 
 
 def lock_and_read_plants(connection: sa.Connection, day: date, plant_codes: Sequence[str], most: int) -> pd.DataFrame | None:
@@ -199,8 +200,15 @@ def lock_and_read_plants(connection: sa.Connection, day: date, plant_codes: Sequ
         kinds = {name: kind for name, kind in _FOUND.items() if name != "position"}
         query = _neighbours(connection, days, plant_codes, machines, sql.SQL("k.equipment_number, "))
         found = read_columns(connection, query, {"equipment_number": "text", **kinds})
-    numbers, is_locked = found.pop("equipment_number"), np.isin(found["equipment_id"], locked)
-    return pd.DataFrame({"equipment_number": numbers, "date": pd.Timestamp(day), **found, "is_locked": is_locked}).astype(_TYPES)
+    machine = found["equipment_id"]
+    days_asked = np.full(len(machine), np.datetime64(day, "s"))
+    return _frame_of({**found, "date": days_asked, "is_locked": np.isin(machine, locked)})
+
+
+def _frame_of(columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Return columns as a frame, without a copy of those that have their types already."""
+    arrays = {name: pd.array(columns[str(name)], dtype=kind, copy=False) for name, kind in _TYPES.items()}
+    return pd.DataFrame(arrays, copy=False)
 
 
 def _neighbours(

@@ -1,6 +1,7 @@
 """The quarantine: every refused record whole, once per rule that it failed, and how it got out again."""
 
 from collections.abc import Sequence
+from datetime import date
 
 import pandas as pd
 import sqlalchemy as sa
@@ -92,12 +93,19 @@ def just_stored(connection: sa.Connection) -> list[tuple[str, str, str]]:
     return [(row.record_key, row.rule, row.message) for row in rows]
 
 
+def is_any_open(connection: sa.Connection, sync_type: str, day: date | None = None) -> bool:
+    """Tell whether a record waits in the quarantine at all, or one that can be of this day (a day that is unreadable can)."""
+    waiting = sa.exists().where(sync_rejections.c.status == "open", sync_rejections.c.sync_type == sync_type)
+    if day is not None:
+        waiting = waiting.where(sa.func.coalesce(sync_rejections.c.date, day) == day)
+    return bool(connection.scalar(sa.select(waiting)))
+
+
 def close_accepted(
     connection: sa.Connection, sync_type: str, record_keys: Sequence[str] | pd.Series, *, actor: str, reason: str
 ) -> int:
     """Close the open rejections of records that have been accepted since; return how many."""
-    is_any_open = sa.select(sa.exists().where(sync_rejections.c.status == "open", sync_rejections.c.sync_type == sync_type))
-    if len(record_keys) == 0 or not connection.scalar(is_any_open):
+    if len(record_keys) == 0 or not is_any_open(connection, sync_type):
         return 0
     stage(
         connection,

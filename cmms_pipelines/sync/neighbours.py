@@ -14,7 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from cmms_pipelines.storage.neighbours import lock_and_read_plants, read_neighbours
@@ -28,9 +31,16 @@ _NOT_FOR_EVER = sa.text("SELECT set_config('lock_timeout', :wait, true)")
 
 @dataclass(frozen=True)
 class LookedUp:
-    """The neighbours of one chunk (see `storage.neighbours.read_neighbours`), and the seconds that reading them took."""
+    """The neighbours of one chunk.
+
+    Attributes:
+        neighbours: see `storage.neighbours.read_neighbours`.
+        rows: which of them is that of each record; None where that has to be found by machine and day.
+        seconds: that reading them took.
+    """
 
     neighbours: pd.DataFrame
+    rows: npt.NDArray[np.int64] | None
     seconds: float
 
 
@@ -44,7 +54,7 @@ class NeighboursOfSlice:
         self._count = count
         self._lock_wait = f"{lock_wait_s * 1000:.0f}ms"
         self._of_plants: pd.DataFrame | None = None
-        self._numbers = pd.Index([], dtype="str")
+        self._numbers = _texts(pd.Series(dtype="str"))
 
     def begin(self, connection: sa.Connection, *, locks_first: bool = True) -> None:
         """Begin an attempt to write the slice: lock its plants' machines and look at all of them, where that is worth while.
@@ -59,26 +69,27 @@ class NeighboursOfSlice:
         most = min(_MOST, count * _MACHINES_A_RECORD)
         self._of_plants = lock_and_read_plants(connection, day, self._piece.plant_codes, most)
         if self._of_plants is not None:
-            self._numbers = pd.Index(self._of_plants["equipment_number"])
+            self._numbers = _texts(self._of_plants["equipment_number"])
 
     def of(self, frame: pd.DataFrame) -> LookedUp:
         """Return the neighbours of a chunk."""
         started = time.perf_counter()
-        found = self._found(frame)
-        return LookedUp(found, time.perf_counter() - started)
+        neighbours, rows = self._found(frame)
+        return LookedUp(neighbours, rows, time.perf_counter() - started)
 
-    def _found(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def _found(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, npt.NDArray[np.int64] | None]:
         keys = frame.loc[:, ["equipment_number", "date"]]
         if self._of_plants is None or self._piece.day is None:
-            return self._looked_up(keys, frame)
-        position = self._numbers.get_indexer(pd.Index(keys["equipment_number"]))
-        position[(keys["date"] != pd.Timestamp(self._piece.day)).to_numpy()] = -1
-        is_missing = position < 0
-        found = self._of_plants.take(np.unique(position[~is_missing])).reset_index(drop=True)
+            return self._looked_up(keys, frame), None
+        found_at = pc.index_in(_texts(keys["equipment_number"]), value_set=self._numbers)
+        rows: npt.NDArray[np.int64] = pc.fill_null(found_at, -1).to_numpy().astype("int64")
+        rows[(keys["date"] != pd.Timestamp(self._piece.day)).to_numpy()] = -1
+        is_missing = rows < 0
         if not is_missing.any():
-            return found
+            return self._of_plants, rows
+        found = self._of_plants.take(np.unique(rows[~is_missing])).reset_index(drop=True)
         others = self._looked_up(keys.loc[is_missing], frame)
-        return pd.concat([found, others], ignore_index=True) if len(others) else found
+        return pd.concat([found, others], ignore_index=True) if len(others) else found, None
 
     def _looked_up(self, keys: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
         own_plants = frame["plant_code"].dropna().unique()
@@ -87,3 +98,8 @@ class NeighboursOfSlice:
             # A new month that somebody else is about to make waits for our write, and this would wait behind it, for ever.
             connection.execute(_NOT_FOR_EVER, {"wait": self._lock_wait})
             return read_neighbours(connection, wanted, self._piece.plant_codes, own_plants=own_plants)
+
+
+def _texts(values: pd.Series) -> pa.LargeStringArray:
+    texts = pa.array(values, pa.large_string())
+    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts

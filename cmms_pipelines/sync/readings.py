@@ -19,6 +19,7 @@ from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.domain.running_times import judge, with_context
 from cmms_pipelines.storage import running_times as storage
 from cmms_pipelines.storage.partitions import ensure_month_partitions
+from cmms_pipelines.storage.rejections import is_any_open
 from cmms_pipelines.storage.running_times import Unsettled
 from cmms_pipelines.sync.known_records import KnownRecords, judgement_of
 from cmms_pipelines.sync.neighbours import LookedUp, NeighboursOfSlice
@@ -29,6 +30,7 @@ from cmms_pipelines.sync.writer import Judged, judged_chunk, write_kept, write_s
 
 LOCK_WAIT_S = 20.0  # then the slice is rolled back and begun again
 KEY = ["equipment_number", "date", "plant_code"]
+NO_KEYS = pd.Series(dtype="str")  # of records that go nowhere near the quarantine
 
 
 class ReadingsWriter:
@@ -76,14 +78,18 @@ class ReadingsWriter:
 
         unsettled = Unsettled()
         attempts = count(1)
+        is_any_waiting = True
 
         def begin(connection: sa.Connection) -> None:
+            nonlocal is_any_waiting
             unsettled.clear()
             self._locks_first &= next(attempts) == 1
+            is_any_waiting = is_any_open(connection, self._session.log.sync_type, piece.day)
             around.begin(connection, locks_first=self._locks_first)
 
         def judge_chunk(mapped: Mapped) -> Judged:
-            return self._judge(piece, mapped, around.of(mapped.frame), judgement, unsettled=unsettled)
+            around_chunk = around.of(mapped.frame)
+            return self._judge(piece, mapped, around_chunk, judgement, is_any_waiting=is_any_waiting, unsettled=unsettled)
 
         def settle(connection: sa.Connection) -> None:
             storage.settle(connection, unsettled)
@@ -112,13 +118,19 @@ class ReadingsWriter:
         judgement: Judgement | None,
         *,
         kept_keys: pd.Series | None = None,
+        is_any_waiting: bool = True,
         unsettled: Unsettled | None = None,
     ) -> Judged:
         frame, mapping, engine = mapped.frame, self._dialect.running_time_mapping, self._session.engine
         plants = with_created(engine, frame["plant_code"], self._plants) if self._creates_plants else self._plants
-        context = with_context(frame, plants, around.neighbours, [piece.day] if piece.day else [])
+        context = with_context(frame, plants, around.neighbours, [piece.day] if piece.day else [], around.rows)
         readings = judge(context, mapped.digests, judgement)
-        keys = record_keys(mapped.records, frame, KEY, mapping) if kept_keys is None else kept_keys
+        if kept_keys is not None:
+            keys = kept_keys
+        elif is_any_waiting or len(readings.failures):
+            keys = record_keys(mapped.records, frame, KEY, mapping)
+        else:
+            keys = NO_KEYS
 
         def write(connection: sa.Connection) -> SyncCounts:
             return storage.write(connection, readings.rows, readings.refused_counters, unsettled)

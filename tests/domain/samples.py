@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cmms_pipelines.domain.records import running_times_frame
@@ -104,11 +105,13 @@ def context_of(
     requested: Sequence[date] = (DAY,),
     week_ago: float | None = None,
     known_limit: float | None = None,
+    is_by_row: bool = False,
     **flags: object,
 ) -> pd.DataFrame:
     """The frame that is judged, where the `known` machines all have the same reading before and the same other plants' part.
 
-    `flags` are what other dialects tell of counters, one value for all records or a list of one for each.
+    With `is_by_row` each record brings the row of its neighbours; all machines are known then. `flags` are what other dialects
+    tell of counters, one value for all records or a list of one for each.
     """
     frame = running_times_frame(records, ZONES).assign(**flags)
     keys = frame.loc[:, ["equipment_number", "date"]].dropna().drop_duplicates()
@@ -127,4 +130,12 @@ def context_of(
         PLANTS,
         neighbours.astype({**types, "other_plants_hours": "float64", "other_plants_days_covered": "float64"}),
         requested,
+        _rows_of(frame, neighbours) if is_by_row else None,
     )
+
+
+def _rows_of(frame: pd.DataFrame, neighbours: pd.DataFrame) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    key = ["equipment_number", "date"]
+    rows = pd.MultiIndex.from_frame(neighbours[key]).get_indexer(pd.MultiIndex.from_frame(frame[key]))
+    assert (rows >= 0).all()
+    return rows.astype("int64")

@@ -244,6 +244,18 @@ def test_the_order_of_arrival_does_not_matter(data: st.DataObject, records: list
 
 @FEWER
 @given(RECORDS, PREVIOUS)
+def test_it_does_not_matter_whether_neighbours_are_told_by_row_or_found_by_key(
+    records: list[dict[str, Any]], previous: Previous
+) -> None:
+    known = ["N2", "N526JB", "N999XX"]
+    by_key, by_row = (judged(*records, known=known, previous=previous, is_by_row=way) for way in (False, True))
+    pd.testing.assert_frame_equal(by_row.rows, by_key.rows)
+    pd.testing.assert_frame_equal(by_row.failures, by_key.failures)
+    assert (by_row.records_merged, by_row.records_warned) == (by_key.records_merged, by_key.records_warned)
+
+
+@FEWER
+@given(RECORDS, PREVIOUS)
 def test_received_is_rows_and_merged_and_refused_and_no_hour_is_lost_or_negative(
     records: list[dict[str, Any]], previous: Previous
 ) -> None:

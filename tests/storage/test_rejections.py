@@ -1,5 +1,6 @@
 """The quarantine: a refusal is kept once however often it comes, and closed by the record that comes right."""
 
+from datetime import date
 from typing import Any
 
 import pandas as pd
@@ -90,3 +91,18 @@ def test_a_refusal_that_comes_back_after_it_was_closed_is_a_new_one(database: Da
 def test_with_nothing_open_there_is_nothing_to_close(database: Database, keys: list[str]) -> None:
     with database.engine.begin() as connection:
         assert rejections.close_accepted(connection, "running_times", keys, actor="sync", reason="accepted") == 0
+
+
+def test_what_waits_is_asked_for_by_day_and_a_day_that_nobody_can_read_may_be_any(database: Database) -> None:
+    def is_any_open(sync_type: str, day: date | None = None) -> bool:
+        with database.engine.connect() as connection:
+            return rejections.is_any_open(connection, sync_type, day)
+
+    refused, other = date(2013, 10, 28), date(2013, 10, 29)
+    assert not is_any_open("running_times")
+    store(database, refusal("running_hours_exceed_day"))
+    assert is_any_open("running_times")
+    assert not is_any_open("equipment")
+    assert (is_any_open("running_times", refused), is_any_open("running_times", other)) == (True, False)
+    store(database, refusal("date_invalid", key="N526JB|someday|B6LG", date=pd.NaT))
+    assert is_any_open("running_times", other)

@@ -33,7 +33,7 @@ from tests.domain.samples import master_record, reading_record
 from tests.emulator_server import Emulator
 from tests.sync.conftest import Source, settings_for, silent
 from tests.sync.served import Served, serving
-from tests.sync.tables import content, versions
+from tests.sync.tables import content, open_rejections, versions
 
 DAYS = [date(2013, 10, 28), date(2013, 10, 29)]
 PLANTS = ["B6JF", "B6LG"]
@@ -286,6 +286,19 @@ def test_what_happens_to_a_row_has_its_record_judged_again_once(nights: Nights, 
     assert "parse" not in nights.readings(DAYS[0], plain()).counts.stage_seconds
     with nights.engine.connect() as connection:
         assert set(connection.scalars(sa.select(equipment_running_times.c.running_hours))) == {5}
+
+
+def test_a_refused_record_that_comes_right_another_night_waits_no_longer(nights: Nights) -> None:
+    too_many = [record("N1", day, PLANTS[0], "85", "100") for day in (0, 1)]
+    for day in (0, 1):
+        nights.readings(DAYS[day], [too_many[day], *plain(day)[1:]])
+    assert open_rejections(nights.engine) == {"running_hours_exceed_day": 2}
+    right = nights.readings(DAYS[1], plain(1))
+    assert (right.counts.unchanged, right.counts.updated, right.counts.refused) == (2, 1, 0)
+    with nights.engine.connect() as connection:
+        kept = sync_rejections.c
+        waiting = {row.date: row.status for row in connection.execute(sa.select(kept.date, kept.status))}
+    assert waiting == {DAYS[0]: "open", DAYS[1]: "replayed"}
 
 
 def test_records_that_warn_or_come_twice_are_judged_every_night(nights: Nights) -> None:

@@ -48,6 +48,9 @@ CHUNK = chunk(
 )
 
 
+HOME = chunk(*((number, DAY) for number in ("N2", "N4", "N2", "N526JB")))  # of machines whose masters are at the slice's plants
+
+
 def of_chunk(around: NeighboursOfSlice) -> pd.DataFrame:
     found = around.of(CHUNK).neighbours
     return found.sort_values(["equipment_number", "date"], ignore_index=True)
@@ -107,3 +110,19 @@ def test_what_is_said_of_a_locked_machine_stays_true_until_the_slice_is_written(
     with engine.begin() as connection:
         around.begin(connection)
         assert of_chunk(around).set_index("equipment_number")["previous_cumulative_hours"]["N526JB"] == 99
+
+
+def test_records_of_locked_machines_are_told_their_neighbours_by_row(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "_FEWEST", 1)
+    around = NeighboursOfSlice(engine, SLICE, lambda: len(HOME), 20)
+    by_key = around.of(HOME)
+    assert by_key.rows is None
+    with engine.begin() as connection:
+        around.begin(connection)
+        by_row = around.of(HOME)
+        assert around.of(CHUNK).rows is None  # it has machines that are not of the slice's plants
+    assert by_row.rows is not None
+    found = by_row.neighbours.iloc[by_row.rows].reset_index(drop=True)
+    assert found["equipment_number"].to_list() == ["N2", "N4", "N2", "N526JB"]
+    expected = HOME[["equipment_number", "date"]].merge(by_key.neighbours, on=["equipment_number", "date"])
+    pd.testing.assert_frame_equal(found.drop(columns="is_locked"), expected.drop(columns="is_locked"))
