@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import BytesIO
+from io import RawIOBase
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +17,11 @@ import orjson
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
-from psycopg import Connection, Cursor, Error, sql
+from psycopg import Connection, Copy, Cursor, Error, sql
 from pyarrow import csv
 from sqlalchemy.exc import DBAPIError
 
-_CHUNK_BYTES = 1 << 20
+_SENT_TOGETHER = 5000  # rows
 _FEWEST_ANALYZED = 1000
 _SECONDS = "seconds_copying"
 _NUL_ESCAPE = re.compile(r"((?:^|[^\\])(?:\\\\)*)\\u0000")
@@ -64,9 +64,24 @@ def copy_into(connection: sa.Connection, table: sa.Table, columns: Mapping[str, 
 def _copy(cursor: "Cursor[tuple[Any, ...]]", table: sql.Identifier, columns: Mapping[str, str], frame: pd.DataFrame) -> None:
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(table, names)) as copy:
-        payload = _as_csv(frame, columns).getbuffer()
-        for start in range(0, len(payload), _CHUNK_BYTES):
-            copy.write(payload[start : start + _CHUNK_BYTES])
+        if len(frame):  # for an empty chunk pyarrow writes a buffer of NULs, hence one chunk of all rows
+            rows = pa.table({column: _as_array(frame[column], kind) for column, kind in columns.items()}).combine_chunks()
+            csv.write_csv(rows, _Sending(copy), csv.WriteOptions(include_header=False, batch_size=_SENT_TOGETHER))
+
+
+class _Sending(RawIOBase):
+    """A file that is never kept: what is written to it goes to PostgreSQL while the rest is still being made."""
+
+    def __init__(self, copy: Copy) -> None:
+        self._copy = copy
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - whatever holds bytes
+        sent = bytes(data)
+        self._copy.write(sent)
+        return len(sent)
 
 
 def seconds_copying(connection: sa.Connection) -> float:
@@ -136,14 +151,6 @@ def _known_type(kind: str) -> str:
     if kind not in _SQL_TYPES:
         raise ValueError(f"{kind!r} is not a type that is staged")
     return kind
-
-
-def _as_csv(frame: pd.DataFrame, columns: Mapping[str, str]) -> BytesIO:
-    arrays = {column: _as_array(frame[column], kind) for column, kind in columns.items()}
-    buffer = BytesIO()
-    if len(frame):  # for an empty chunk pyarrow writes a buffer of NULs, hence one chunk of all rows
-        csv.write_csv(pa.table(arrays).combine_chunks(), buffer, csv.WriteOptions(include_header=False))
-    return buffer
 
 
 def _as_array(values: pd.Series, kind: str) -> pa.Array:
