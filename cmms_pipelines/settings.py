@@ -80,7 +80,7 @@ class Settings(BaseSettings):
         default=2, description="slices of one day that are worked on at the same time, and how many are fetched ahead"
     )
     sync_chunk_rows: Annotated[int, Field(ge=100)] = Field(
-        default=10_000, description="records that are read, judged and written together; memory is bounded by it"
+        default=25_000, description="records that are read, judged and written together; memory is bounded by it"
     )
     sync_wait_s: Annotated[float, Field(ge=0)] = Field(
         default=600.0, description="seconds that a sync waits for another one of overlapping plants and days"

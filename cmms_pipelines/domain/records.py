@@ -129,32 +129,35 @@ def running_times_frame(
         cumulative_hours (float64, hours), and an `is_<column>_unreadable` mask for each column that is not text; is_replaced
         and is_reversed (bool) where the source passes them on.
     """
+    # cells are most of what this takes: those of a column go as soon as they have been read
     raw = _raw_columns(records, mapping, (*VALUE_PRESENT_FLAGS.values(), *DOCUMENT_FLAGS.values()))
     for column, flag in VALUE_PRESENT_FLAGS.items():
-        if raw[flag].count(ABSENT) < len(raw[flag]):
+        present = raw.pop(flag)
+        if present.count(ABSENT) < len(present):
             raw[column] = [
-                None if present is not ABSENT and sap_values.read_text(present) is None else value
-                for present, value in zip(raw[flag], raw[column], strict=True)
+                None if said is not ABSENT and sap_values.read_text(said) is None else value
+                for said, value in zip(present, raw[column], strict=True)
             ]
-    plant_code = sap_values.text_column(raw["plant_code"])
+    plant_code = sap_values.text_column(raw.pop("plant_code"))
     zone_of = _zones_of(plant_code, zones)
     columns = {
         "plant_code": plant_code,
-        "equipment_number": sap_values.key_column(raw["equipment_number"]),
+        "equipment_number": sap_values.key_column(raw.pop("equipment_number")),
         **{
-            name: sap_values.text_column(raw[name])
+            name: sap_values.text_column(raw.pop(name))
             for name in ("company_code", "equipment_description", "object_number", "point", "description")
         },
     }
-    columns["date"], columns["is_date_unreadable"] = sap_values.date_column(raw["date"])
+    columns["date"], columns["is_date_unreadable"] = sap_values.date_column(raw.pop("date"))
     for name in ("date_time", "api_created_at"):
-        columns[name], columns[f"is_{name}_unreadable"] = sap_values.instant_column(raw[name], zone_of)
+        columns[name], columns[f"is_{name}_unreadable"] = sap_values.instant_column(raw.pop(name), zone_of)
     for name in ("running_hours", "cumulative_hours"):
-        numbers = sap_values.number_column(raw[name], has_decimal_comma=has_decimal_comma)
+        numbers = sap_values.number_column(raw.pop(name), has_decimal_comma=has_decimal_comma)
         columns[name], columns[f"is_{name}_unreadable"] = numbers
     for column, flag in DOCUMENT_FLAGS.items():
-        if raw[flag].count(ABSENT) < len(raw[flag]):
-            columns[column] = sap_values.flag_column(None if cell is ABSENT else cell for cell in raw[flag])[0]
+        flags = raw.pop(flag)
+        if flags.count(ABSENT) < len(flags):
+            columns[column] = sap_values.flag_column(None if cell is ABSENT else cell for cell in flags)[0]
     return pd.DataFrame(columns, copy=False)
 
 

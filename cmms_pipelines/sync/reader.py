@@ -24,6 +24,9 @@ from cmms_pipelines.sync.known_records import KnownRecords, without_known
 from cmms_pipelines.sync.memory import return_freed_memory
 from cmms_pipelines.sync.source import Fetched
 
+# JSON is read under the interpreter's lock: a second thread that reads would take as much memory again, and gain no time
+_ONE_AT_A_TIME = threading.Lock()
+
 
 @dataclass(frozen=True)
 class Mapped:
@@ -38,7 +41,7 @@ class Mapped:
 class SliceReader:
     """The chunks of one slice, without the records that are known already.
 
-    While the slice waits for its turn, its records are hashed; where none can be known, its first chunk is read instead.
+    Where none can be known, its first chunk is read while the slice waits for its turn.
     """
 
     def __init__(
@@ -134,13 +137,13 @@ class SliceReader:
         return iter(partial(self._next, chunks_of(self._spools, self._chunk_rows, self._key_fields)), None)
 
     def _next(self, chunks: Iterator[RawRecords]) -> Mapped | None:
-        started = time.perf_counter()
-        records = next(chunks, None)
-        if records is None:
-            return None
-        chunk, frame = self._mapped(records)
-        digests = chunk.digests()
-        return Mapped(chunk, frame, time.perf_counter() - started, digests)
+        with _ONE_AT_A_TIME:
+            started = time.perf_counter()
+            records = next(chunks, None)
+            if records is None:
+                return None
+            chunk, frame = self._mapped(records)
+            return Mapped(chunk, frame, time.perf_counter() - started, chunk.digests())
 
     def _mapped(self, records: RawRecords) -> tuple[RawRecords, pd.DataFrame]:
         frame = self._frame_of(records)
