@@ -12,12 +12,12 @@
 
 dlt does not validate, and the tables that it makes itself have neither keys nor foreign keys. Each contender starts from fresh
 tables and does three phases: `cold`, `unchanged` (the same again) and `changed_10` (a tenth of the rows differs); a CHECKPOINT
-comes before each. What is timed is the work inside a process that has its code loaded: for ours the Dagster run, with what it
-imports on the way. Apart from that: `start_s`, what a new process takes until then, and `checks_s`, the run's asset checks, which
-look over the tables once more. `cpu_s` and `database_cpu_s` are processor seconds of the sync itself (of psql, for the floor) and
-of all processes of PostgreSQL; those of ours have the checks in them. They say what a phase costs, however busy the machine is
-otherwise. `spread` is (slowest - fastest) / median of the repetitions. Two more parts: `night` is one day of all machines on top
-of what is stored; `growth` the time and peak memory of ours at a tenth of the rows, all, three times as many.
+comes before each. What is timed is the work inside a process that has its code loaded: for ours the Dagster run. Apart from that:
+`start_s`, what a new process takes until then, and `checks_s`, the run's asset checks, which look over the tables once more.
+`cpu_s` and `database_cpu_s` are processor seconds of the sync itself (of psql, for the floor) and of all processes of PostgreSQL;
+those of ours have the checks in them. They say what a phase costs, however busy the machine is otherwise. `spread` is (slowest -
+fastest) / median of the repetitions. Two more parts: `night` is one day of all machines on top of what is stored; `growth` the
+time and peak memory of ours at a tenth of the rows, all, three times as many.
 """
 
 import argparse
