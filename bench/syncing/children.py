@@ -103,15 +103,18 @@ class _Peak:
 
 @contextmanager
 def _peak_of(pid: int) -> Iterator[_Peak]:
-    """Watch the memory of a process and its descendants: the largest sum seen, or the kernel's own peak of the process itself."""
+    """Watch the memory of a process and its descendants: the largest sum seen, or the kernel's own peak of the process itself.
+
+    Of a descendant only what it shares with nobody counts: one that has just been forked has all pages of its parent.
+    """
     peak, is_over = _Peak(), threading.Event()
 
     def watch() -> None:
         process = psutil.Process(pid)
         while not is_over.wait(SAMPLE_EVERY_S):
             try:
-                members = [process, *process.children(recursive=True)]
-                peak.bytes = max(peak.bytes, _high_water(pid), sum(_resident(member) for member in members))
+                own, of_others = process.memory_info().rss, sum(map(_unshared, process.children(recursive=True)))
+                peak.bytes = max(peak.bytes, _high_water(pid), own + of_others)
             except psutil.NoSuchProcess:
                 return
 
@@ -131,10 +134,10 @@ def _used_s(process: psutil.Process) -> float:
         return 0.0
 
 
-def _resident(process: psutil.Process) -> int:
+def _unshared(process: psutil.Process) -> int:
     try:
-        return int(process.memory_info().rss)
-    except psutil.NoSuchProcess:
+        return int(process.memory_full_info().uss)
+    except psutil.Error:
         return 0
 
 
