@@ -28,7 +28,7 @@ from cmms_pipelines.sync.source import batched, connect_source, fetch, group_rul
 from cmms_pipelines.sync.writer import Judged, judged_chunk, write_kept, write_slice
 
 KEY = ["equipment_number", "plant_code"]
-READINGS_A_MASTER_WEIGHS = 4  # in memory, since all of its fields are kept
+READINGS_A_MASTER_WEIGHS = 8  # in memory, since all of its fields are kept
 WITHOUT_PLANT = ""  # asks the source for masters that name no plant, so that they are refused where one can see them
 
 

@@ -21,7 +21,6 @@ from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.sync.ahead import Ahead
 from cmms_pipelines.sync.chunks import chunks_of
 from cmms_pipelines.sync.known_records import KnownRecords, without_known
-from cmms_pipelines.sync.memory import return_freed_memory
 from cmms_pipelines.sync.source import Fetched
 
 # JSON is read under the interpreter's lock: a second thread that reads would take as much memory again, and gain no time
@@ -66,7 +65,6 @@ class SliceReader:
             known: what is left out as known; None: nothing.
             may_begin: how many slices may have read their first chunk before their turn; None: no matter how many.
         """
-        return_freed_memory()
         self.counts = SyncCounts(stage_seconds={"fetch": fetched.seconds})
         self._fetched = fetched
         self._spools = fetched.spools

@@ -10,7 +10,7 @@ from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.log_context import bound
 from cmms_pipelines.storage.sync_log import done_slices
 from cmms_pipelines.sync.ahead import InTurn
-from cmms_pipelines.sync.memory import trim
+from cmms_pipelines.sync.memory import return_freed_memory, trim
 from cmms_pipelines.sync.reader import SliceReader
 from cmms_pipelines.sync.session import Slice, SyncSession
 
@@ -32,6 +32,7 @@ def work_through(
         write: writes one; it gets each from `read`.
         in_flight: slices that are written at a time; as many more are read ahead.
     """
+    return_freed_memory()  # before there are threads: each takes a part of the heap when it begins
     done = done_slices(session.engine, session.log.sync_key)
     todo = [piece for piece in slices if piece.key not in done]
 
