@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from cmms_pipelines.domain.raw_records import RawRecord, RawRecords
 from cmms_pipelines.domain.records import raw_value
-from cmms_pipelines.domain.regular_cells import as_series
+from cmms_pipelines.domain.regular_cells import as_array, as_series
 from cmms_pipelines.domain.rejections import Severity, refused_rows
 
 _KEY_LENGTH = 280  # of the 300 characters that the quarantine has, some are for what tells repeats apart
@@ -60,8 +60,7 @@ def _part_of_key(
 ) -> pa.Array:
     """Return a column as text; where it could not be read, as it came."""
     if isinstance(values.dtype, pd.StringDtype):
-        text = values.array.__arrow_array__(pa.large_string())
-        text = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
+        text = as_array(values)
     else:  # few distinct days
         codes, distinct = pd.factorize(values)
         texts = pa.array([*distinct.astype("str"), None], pa.large_string())

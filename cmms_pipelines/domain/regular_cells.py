@@ -115,12 +115,18 @@ def numbers_of(cells: Sequence[object]) -> npt.NDArray[np.float64] | None:
 
 def most_bytes(texts: pd.Series) -> int:
     """Return the length of the longest text in UTF-8, which is at least as much as it has characters."""
-    return int(pc.max(pc.binary_length(pa.array(texts, pa.large_string()))).as_py() or 0)
+    return int(pc.max(pc.binary_length(as_array(texts))).as_py() or 0)
 
 
 def as_series(array: pa.LargeStringArray) -> pd.Series:
     """Return an Arrow array of texts as a series, without a copy."""
     return pd.Series(pd.arrays.ArrowStringArray(array, dtype=_STR))  # type: ignore[call-arg]  # the stubs lack it
+
+
+def as_array(texts: pd.Series) -> pa.LargeStringArray:
+    """Return a series of texts as one Arrow array."""
+    array = pa.array(texts, pa.large_string())
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
 def without_zeros(texts: Texts) -> pa.LargeStringArray:

@@ -133,13 +133,12 @@ class Found:
 
 
 def without_known(
-    spools: Sequence[RecordSpool], digests: Sequence[Digests], known: KnownRecords, key_fields: tuple[str, ...]
+    spools: Sequence[RecordSpool], known: KnownRecords, key_fields: tuple[str, ...]
 ) -> tuple[RecordSpool | None, Found]:
     """Return the records of a slice that have to be judged, in a file that the caller closes; None: all of them.
 
     Args:
         spools: the slice.
-        digests: of its records, block by block.
         known: see `KnownRecords`.
         key_fields: the source's names of the field with the equipment number.
     """
@@ -158,6 +157,7 @@ def without_known(
             keys.update(key_column(records.columns({"key": key_fields})["key"]).dropna())
         return list(keys)
 
+    digests = [block.digests() for spool in spools for block in spool.blocks()]
     found = known.find(np.concatenate(digests) if digests else np.zeros(0, dtype="int64"), keys_of)
     if not found.is_known.any():
         return None, found

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from cmms_pipelines.domain.regular_cells import as_array
 from cmms_pipelines.storage.neighbours import lock_and_read_plants, read_neighbours
 from cmms_pipelines.sync.session import Slice
 
@@ -54,7 +54,7 @@ class NeighboursOfSlice:
         self._count = count
         self._lock_wait = f"{lock_wait_s * 1000:.0f}ms"
         self._of_plants: pd.DataFrame | None = None
-        self._numbers = _texts(pd.Series(dtype="str"))
+        self._numbers = as_array(pd.Series(dtype="str"))
 
     def begin(self, connection: sa.Connection, *, locks_first: bool = True) -> None:
         """Begin an attempt to write the slice: lock its plants' machines and look at all of them, where that is worth while.
@@ -69,7 +69,7 @@ class NeighboursOfSlice:
         most = min(_MOST, count * _MACHINES_A_RECORD)
         self._of_plants = lock_and_read_plants(connection, day, self._piece.plant_codes, most)
         if self._of_plants is not None:
-            self._numbers = _texts(self._of_plants["equipment_number"])
+            self._numbers = as_array(self._of_plants["equipment_number"])
 
     def of(self, frame: pd.DataFrame) -> LookedUp:
         """Return the neighbours of a chunk."""
@@ -81,7 +81,7 @@ class NeighboursOfSlice:
         keys = frame.loc[:, ["equipment_number", "date"]]
         if self._of_plants is None or self._piece.day is None:
             return self._looked_up(keys, frame), None
-        found_at = pc.index_in(_texts(keys["equipment_number"]), value_set=self._numbers)
+        found_at = pc.index_in(as_array(keys["equipment_number"]), value_set=self._numbers)
         rows: npt.NDArray[np.int64] = pc.fill_null(found_at, -1).to_numpy().astype("int64")
         rows[(keys["date"] != pd.Timestamp(self._piece.day)).to_numpy()] = -1
         is_missing = rows < 0
@@ -98,8 +98,3 @@ class NeighboursOfSlice:
             # A new month that somebody else is about to make waits for our write, and this would wait behind it, for ever.
             connection.execute(_NOT_FOR_EVER, {"wait": self._lock_wait})
             return read_neighbours(connection, wanted, self._piece.plant_codes, own_plants=own_plants)
-
-
-def _texts(values: pd.Series) -> pa.LargeStringArray:
-    texts = pa.array(values, pa.large_string())
-    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts

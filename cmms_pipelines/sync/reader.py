@@ -78,9 +78,7 @@ class SliceReader:
         self.passes = 0  # how often the chunks have been asked for
         started = time.perf_counter()
         self._known = known if known is not None and known.is_any() else None
-        if self._known is not None:
-            self._digests = [block.digests() for spool in fetched.spools for block in spool.blocks()]
-        elif may_begin is None or may_begin.acquire(blocking=False):
+        if self._known is None and (may_begin is None or may_begin.acquire(blocking=False)):
             self._begun = Ahead(self._read(), is_first_alone=True)
         self.counts.spend("prefilter", time.perf_counter() - started)
 
@@ -98,7 +96,7 @@ class SliceReader:
         if self._known is None:
             return {}
         started = time.perf_counter()
-        self._rest, found = without_known(self._fetched.spools, self._digests, self._known, self._key_fields)
+        self._rest, found = without_known(self._fetched.spools, self._known, self._key_fields)
         if self._rest is not None:
             self._spools = [self._rest]
         count = sum(found.of_plants.values())
