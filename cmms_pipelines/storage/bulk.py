@@ -57,8 +57,20 @@ def copy_into(connection: sa.Connection, table: sa.Table, columns: Mapping[str, 
     Raises:
         sqlalchemy.exc.IntegrityError: a row breaks a constraint; the transaction, or its savepoint, is to be rolled back.
     """
-    with _cursor(connection) as cursor:
+    with checking_keys_by_index(connection), _cursor(connection) as cursor:
         _copy(cursor, sql.Identifier(table.schema or "public", table.name), columns, frame)
+
+
+@contextmanager
+def checking_keys_by_index(connection: sa.Connection) -> Iterator[None]:
+    """Have foreign keys checked by an index while the body writes rows, those to small tables too.
+
+    PostgreSQL plans such a check once a session. It takes reading a table of one page for cheaper than a look into its index, and
+    then looks through all plants for each row: a fifth of what a row costs.
+    """
+    connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
+    yield
+    connection.execute(sa.text("SET LOCAL enable_seqscan TO DEFAULT"))
 
 
 def _copy(cursor: "Cursor[tuple[Any, ...]]", table: sql.Identifier, columns: Mapping[str, str], frame: pd.DataFrame) -> None:

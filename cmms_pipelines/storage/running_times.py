@@ -25,7 +25,7 @@ from cmms_pipelines.domain.machine_days import HOURS_MISSING
 from cmms_pipelines.domain.meter_readings import EXTERNAL_API
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.storage.arrays import array_of
-from cmms_pipelines.storage.bulk import stage
+from cmms_pipelines.storage.bulk import checking_keys_by_index, stage
 from cmms_pipelines.storage.day_rows import Change
 from cmms_pipelines.storage.falling_meters import settle_overtaken
 from cmms_pipelines.storage.machine_days import MachineDay, lock_machines, work_out_days
@@ -174,7 +174,8 @@ def _write_plain(
         connection.execute(_LOCK_STAGED, {"ids": array_of(locked)})
         shared, stored = _settle_stored(connection, days)
         inserted = left - stored
-        updated = connection.execute(_MERGE if stored else _INSERT).rowcount - inserted
+        with checking_keys_by_index(connection):
+            updated = connection.execute(_MERGE if stored else _INSERT).rowcount - inserted
     merged = Merged(days, "staged_running_times")
     changed: dict[MachineDay, Change | None] = dict.fromkeys(differing_days(connection, merged, merged))
     changed |= _changes(_of_keys(plain, shared))

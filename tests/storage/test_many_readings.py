@@ -77,3 +77,18 @@ def test_of_many_readings_those_that_changed_are_written_and_no_others(engine: s
     counts = sync(engine, *changed)
     assert counts.updated == len({record["EQUNR"] for record in changed if record["EQUNR"].endswith("7")})
     assert counts.inserted == 0
+
+
+def test_foreign_keys_of_many_rows_are_checked_by_index_however_small_a_table_is(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("ANALYZE cmms.plants"))  # tells that it is one page, which PostgreSQL would read for each row
+    before = times_read_whole(engine, "cmms.plants")
+    assert sync(engine, *of_day(1)).inserted > MACHINES / 2
+    assert times_read_whole(engine, "cmms.plants") - before < MACHINES / 10
+
+
+def times_read_whole(engine: sa.Engine, table: str) -> int:
+    with engine.begin() as connection:
+        connection.execute(sa.text("SELECT pg_stat_force_next_flush()"))
+    with engine.begin() as connection:
+        return connection.scalar(sa.text("SELECT pg_stat_get_numscans(CAST(:name AS regclass))"), {"name": table}) or 0
