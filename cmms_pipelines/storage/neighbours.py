@@ -7,7 +7,7 @@ For few machines each row is looked up by its key. For many, all rows of a day a
 plant and day, of which there is an index, since a month has thirty times as many.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -30,7 +30,6 @@ BEFORE_COLUMNS = """COALESCE(day_before.date, before.date) AS previous_date,
 HAS_COUNTER = "cumulative_hours IS NOT NULL"
 
 _TIMES = equipment_running_times.fullname
-_NOTHING = sql.SQL("")
 _WEEK = 7
 _FEWEST_IN_BULK = 1000
 _BYTES_A_LOOK = 64_000  # of a month of which some days are read in the time of one look into the index
@@ -44,11 +43,24 @@ _TYPES: Mapping[Hashable, str] = {
     "week_ago_cumulative_hours": "float64", "known_overflow_at": "float64", "known_counting_backwards": "float64",
     "is_stored": "float64", "is_locked": "float64",
 }  # fmt: skip
-_FOUND = {
-    "position": "bigint", "equipment_id": "bigint", "previous_date": "date", "previous_cumulative_hours": "float8",
-    "other_plants_hours": "float8", "other_plants_days_covered": "float8", "week_ago_cumulative_hours": "float8",
-    "known_overflow_at": "float8", "known_counting_backwards": "float8", "is_stored": "float8",
-}  # fmt: skip
+# what tells something around a machine-day -> what it tells, and how that is read
+_TOLD_BY = {
+    "before": {"previous_date": "date", "previous_cumulative_hours": "float8"},
+    "week_ago": {"week_ago_cumulative_hours": "float8"},
+    "of_day": {"other_plants_hours": "float8", "other_plants_days_covered": "float8", "is_stored": "float8"},
+    "facts": {"known_overflow_at": "float8", "known_counting_backwards": "float8"},
+}
+_NOTHING_TOLD = {"is_stored": 0.0}  # of a machine-day; of anything else NaN
+_IS_ANY_STORED = sa.text(f"""
+    SELECT EXISTS (
+        SELECT FROM {plants.fullname} p
+        CROSS JOIN LATERAL (
+            SELECT t.date FROM {_TIMES} t
+            WHERE t.plant_id = p.id AND t.date BETWEEN CAST(:first AS date) AND CAST(:last AS date) ORDER BY t.date LIMIT 1
+        ) stored
+    )
+""")
+_IS_ANY_FACT = sa.text(f"SELECT EXISTS (SELECT FROM {counter_facts.fullname})")
 _IS_ANY_OLDER = sa.text(f"""
     SELECT EXISTS (
         SELECT FROM {plants.fullname} p
@@ -104,6 +116,10 @@ class Days:
         return f"""LEFT JOIN (
             SELECT * FROM {_TIMES} stored WHERE {self.condition("stored", is_own=is_own)} AND {condition}
         ) {alias} ON {at_key.replace("r.", f"{alias}.")}"""
+
+    def is_any_stored(self, connection: sa.Connection) -> bool:
+        """Tell whether anything is stored of these days, or of days between them."""
+        return bool(connection.scalar(_IS_ANY_STORED, {"first": self.first, "last": self.last}))
 
     def is_any_older(self, connection: sa.Connection) -> bool:
         """Tell whether anything is stored before these days, where many are looked up; for few the answer costs more."""
@@ -166,8 +182,7 @@ def read_neighbours(
     machines = sql.SQL(
         f"""SELECT k.position, e.id, k.date FROM staged_keys k JOIN {equipment.fullname} e USING (equipment_number)"""
     )
-    with days.planned(connection):
-        found = read_columns(connection, _neighbours(connection, days, plant_codes, machines), _FOUND)
+    found = _read_around(connection, days, plant_codes, machines, {"position": "bigint"})
     position = found.pop("position")
     asked = keys.take(position).reset_index(drop=True)
     keys_asked = {name: asked[name] for name in ("equipment_number", "date")}
@@ -194,12 +209,9 @@ def lock_and_read_plants(connection: sa.Connection, day: date, plant_codes: Sequ
     locked = lock_machines_of_plants(connection, ids)
     days = Days.of(connection, pd.Series([pd.Timestamp(day)]), count, plant_codes)
     machines = sql.SQL(
-        f"SELECT 0 AS position, id, {{day}} AS date, equipment_number FROM {equipment.fullname} WHERE plant_id = ANY({{ids}})"
+        f"SELECT id, {{day}} AS date, equipment_number FROM {equipment.fullname} WHERE plant_id = ANY({{ids}})"
     ).format(day=sql.Literal(day), ids=sql.Literal(ids))
-    with days.planned(connection):
-        kinds = {name: kind for name, kind in _FOUND.items() if name != "position"}
-        query = _neighbours(connection, days, plant_codes, machines, sql.SQL("k.equipment_number, "))
-        found = read_columns(connection, query, {"equipment_number": "text", **kinds})
+    found = _read_around(connection, days, plant_codes, machines, {"equipment_number": "text"})
     machine = found["equipment_id"]
     days_asked = np.full(len(machine), np.datetime64(day, "s"))
     return _frame_of({**found, "date": days_asked, "is_locked": np.isin(machine, locked)})
@@ -211,33 +223,70 @@ def _frame_of(columns: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(arrays, copy=False)
 
 
+def _read_around(
+    connection: sa.Connection, days: Days, plant_codes: Sequence[str], machines: sql.Composable, own_kinds: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what is around machine-days, column by column: their machine's id, columns of their own, and what is told of them.
+
+    Where nothing at all is stored of a day, as of each new one, nothing is joined with it: that is a third of a look's time.
+
+    Args:
+        connection: inside a transaction.
+        days: of the machine-days.
+        plant_codes: see `read_neighbours`.
+        machines: the query of the machine-days: id, date, and columns of their own.
+        own_kinds: the kinds of those, see `bulk.read_columns`.
+    """
+    can_tell = {
+        "before": True,
+        "week_ago": days.plant_ids is None or days.shifted(-_WEEK).is_any_stored(connection),
+        "of_day": days.plant_ids is None or days.is_any_stored(connection),
+        "facts": bool(connection.scalar(_IS_ANY_FACT)),
+    }
+    told = {name: kind for teller, kinds in _TOLD_BY.items() if can_tell[teller] for name, kind in kinds.items()}
+    with days.planned(connection):
+        query = _neighbours(connection, days, plant_codes, machines, {teller for teller, can in can_tell.items() if can})
+        found = read_columns(connection, query, {**own_kinds, "equipment_id": "bigint", **told})
+    count = len(found["equipment_id"])
+    missing = {name for kinds in _TOLD_BY.values() for name in kinds} - told.keys()
+    return found | {name: np.full(count, _NOTHING_TOLD.get(name, np.nan)) for name in missing}
+
+
 def _neighbours(
-    connection: sa.Connection, days: Days, plant_codes: Sequence[str], machines: sql.Composable, more: sql.Composable = _NOTHING
+    connection: sa.Connection, days: Days, plant_codes: Sequence[str], machines: sql.Composable, tellers: Collection[str]
 ) -> sql.Composed:
-    """Return the query of what is around `machines`: position, id, date, and `more` of their columns."""
+    """Return the query of `machines` with what `tellers` tell of them, and equipment_id."""
     # hours that are known of a day with several parts are asked for where there are such parts, and nowhere else
     of_parts = "FROM jsonb_each(of_day.readings) part WHERE NOT part.key = ANY({codes})"
     is_of_others = f"of_day.source = '{EXTERNAL_API}' AND NOT of_day.plant_id = ANY({{own}})"
+    columns = {
+        "before": BEFORE_COLUMNS,
+        "week_ago": "week_ago.cumulative_hours::float8 AS week_ago_cumulative_hours",
+        "of_day": f"""
+            CASE WHEN of_day.source <> '{EXTERNAL_API}' THEN NULL
+                 WHEN of_day.readings IS NOT NULL THEN (
+                     SELECT sum(COALESCE(part.value ->> 'stated_hours', part.value ->> 'running_hours')::float8) FILTER (
+                                WHERE NOT COALESCE(part.value -> 'warnings' ? '{HOURS_MISSING}', false)) {of_parts})
+                 WHEN {is_of_others} AND NOT '{HOURS_MISSING}' = ANY(COALESCE(of_day.warnings, ARRAY[]::text[]))
+                 THEN of_day.running_hours
+            END::float8 AS other_plants_hours,
+            CASE WHEN of_day.source <> '{EXTERNAL_API}' THEN NULL
+                 WHEN of_day.readings IS NOT NULL THEN (SELECT max((part.value ->> 'days_covered')::int) {of_parts})
+                 WHEN {is_of_others} THEN of_day.days_covered END AS other_plants_days_covered,
+            (of_day.equipment_id IS NOT NULL)::int AS is_stored""",
+        "facts": "facts.overflow_at::float8 AS known_overflow_at, facts.is_counting_backwards::int AS known_counting_backwards",
+    }
+    joins = {
+        "before": days.row_before("k.id", "k.date", is_any_older=days.is_any_older(connection)),
+        "week_ago": days.shifted(-_WEEK).row("week_ago", "k.id", f"k.date - {_WEEK}"),
+        "of_day": days.row("of_day", "k.id", "k.date", "true"),
+        "facts": f"LEFT JOIN {counter_facts.fullname} facts ON facts.equipment_id = k.id",
+    }
     own: list[int] = list(connection.scalars(sa.select(plants.c.id).where(plants.c.plant_code.in_(plant_codes))))
     return sql.SQL(
         f"""
-        SELECT {{more}}k.position, k.id AS equipment_id, {BEFORE_COLUMNS},
-               CASE WHEN of_day.source <> '{EXTERNAL_API}' THEN NULL
-                    WHEN of_day.readings IS NOT NULL THEN (
-                        SELECT sum(COALESCE(part.value ->> 'stated_hours', part.value ->> 'running_hours')::float8) FILTER (
-                                   WHERE NOT COALESCE(part.value -> 'warnings' ? '{HOURS_MISSING}', false)) {of_parts})
-                    WHEN {is_of_others} AND NOT '{HOURS_MISSING}' = ANY(COALESCE(of_day.warnings, ARRAY[]::text[]))
-                    THEN of_day.running_hours
-               END::float8 AS other_plants_hours,
-               CASE WHEN of_day.source <> '{EXTERNAL_API}' THEN NULL
-                    WHEN of_day.readings IS NOT NULL THEN (SELECT max((part.value ->> 'days_covered')::int) {of_parts})
-                    WHEN {is_of_others} THEN of_day.days_covered END AS other_plants_days_covered,
-               week_ago.cumulative_hours::float8 AS week_ago_cumulative_hours, f.overflow_at::float8 AS known_overflow_at,
-               f.is_counting_backwards::int AS known_counting_backwards, (of_day.equipment_id IS NOT NULL)::int AS is_stored
+        SELECT k.*, k.id AS equipment_id, {", ".join(text for teller, text in columns.items() if teller in tellers)}
         FROM ({{machines}}) k
-        {days.row_before("k.id", "k.date", is_any_older=days.is_any_older(connection))}
-        {days.shifted(-_WEEK).row("week_ago", "k.id", f"k.date - {_WEEK}")}
-        {days.row("of_day", "k.id", "k.date", "true")}
-        LEFT JOIN {counter_facts.fullname} f ON f.equipment_id = k.id
+        {" ".join(text for teller, text in joins.items() if teller in tellers)}
         """
-    ).format(codes=sql.Literal(list(plant_codes)), own=sql.Literal(own), machines=machines, more=more)
+    ).format(codes=sql.Literal(list(plant_codes)), own=sql.Literal(own), machines=machines)

@@ -33,7 +33,7 @@ from cmms_pipelines.storage.neighbours import Days
 from cmms_pipelines.storage.new_readings import add, added
 from cmms_pipelines.storage.partitions import ensure_month_partitions
 from cmms_pipelines.storage.rechecks import Merged, differing_days
-from cmms_pipelines.storage.tables import counter_events, counter_facts, equipment, equipment_running_times, plants
+from cmms_pipelines.storage.tables import counter_events, counter_facts, equipment, equipment_running_times
 
 _STAGED = {
     "equipment_id": "bigint", "plant_id": "bigint", "date": "date", "date_time": "timestamptz", "point": "text",
@@ -188,7 +188,7 @@ def _leave_out_equal(connection: sa.Connection, days: Days, count: int) -> int:
 
     Without a lock: such a row is as good as written before whoever changes the stored one next.
     """
-    if not connection.scalar(_IS_ANY_STORED, {"first": days.first, "last": days.last}):
+    if not days.is_any_stored(connection):
         return count
     connection.execute(sa.text("DROP TABLE IF EXISTS pg_temp.differing_running_times"))
     with days.planned(connection):
@@ -246,16 +246,6 @@ _TAKE_OUT_SAME = sa.text(f"{_TAKE_OUT} AND b.is_same")
 _TAKE_OUT_SHARED = sa.text(f"{_TAKE_OUT} AND b.is_shared RETURNING s.equipment_id, s.date")
 
 _DIFFERS = " OR ".join(f"t.{name} IS DISTINCT FROM s.{name}" for name in _VALUES)
-
-_IS_ANY_STORED = sa.text(f"""
-    SELECT EXISTS (
-        SELECT FROM {plants.fullname} p
-        CROSS JOIN LATERAL (
-            SELECT t.date FROM {_TIMES} t
-            WHERE t.plant_id = p.id AND t.date BETWEEN CAST(:first AS date) AND CAST(:last AS date) ORDER BY t.date LIMIT 1
-        ) stored
-    )
-""")
 
 _LOCK_STAGED = sa.text(f"""
     SELECT count(*) FROM (

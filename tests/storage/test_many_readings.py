@@ -4,11 +4,14 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any
 
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 
 from cmms_pipelines.domain.reports import SyncCounts
-from cmms_pipelines.storage.tables import equipment, plants
+from cmms_pipelines.storage.neighbours import read_neighbours
+from cmms_pipelines.storage.partitions import ensure_month_partitions
+from cmms_pipelines.storage.tables import counter_facts, equipment, plants
 from tests.conftest import Database
 from tests.storage.readings_world import make_world, reading, sync
 from tests.storage.statements import content
@@ -77,6 +80,32 @@ def test_of_many_readings_those_that_changed_are_written_and_no_others(engine: s
     counts = sync(engine, *changed)
     assert counts.updated == len({record["EQUNR"] for record in changed if record["EQUNR"].endswith("7")})
     assert counts.inserted == 0
+
+
+@pytest.mark.parametrize("facts", [False, True], ids=["nothing known", "counters known"])
+@pytest.mark.parametrize("days", [[], [2], [1, 7], [8], [1, 8], [1, 2, 7, 8]], ids=str)
+def test_a_look_at_many_tells_what_a_look_at_few_tells_whatever_is_stored(
+    engine: sa.Engine, days: list[int], facts: bool
+) -> None:
+    in_batches(engine, days, 10_000)
+    keys = pd.DataFrame(
+        {"equipment_number": [f"M{number}" for number in range(MACHINES)], "date": pd.Timestamp(DAY) + pd.Timedelta(8, "D")}
+    )
+    with engine.begin() as connection:
+        ensure_month_partitions(connection, [DAY])
+        if facts:
+            ids = connection.scalars(sa.select(equipment.c.id).where(equipment.c.equipment_number.startswith("M")).limit(9)).all()
+            known = {"overflow_at": 99_999, "is_counting_backwards": True}
+            connection.execute(sa.insert(counter_facts), [{"equipment_id": identifier, **known} for identifier in ids])
+        at_once = read_neighbours(connection, keys, ["B6LG"])
+        few = [read_neighbours(connection, keys.iloc[start : start + 300], ["B6LG"]) for start in range(0, MACHINES, 300)]
+    both = [frame.sort_values("equipment_number", ignore_index=True) for frame in (at_once, pd.concat(few))]
+    pd.testing.assert_frame_equal(*both)
+    assert len(at_once) == MACHINES
+    assert at_once["is_stored"].any() == (8 in days)
+    assert at_once["week_ago_cumulative_hours"].notna().any() == (1 in days)
+    assert at_once["previous_date"].notna().any() == bool({1, 2, 7} & set(days))
+    assert at_once["known_overflow_at"].notna().sum() == 9 * facts
 
 
 def test_foreign_keys_of_many_rows_are_checked_by_index_however_small_a_table_is(engine: sa.Engine) -> None:
