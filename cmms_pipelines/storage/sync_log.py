@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import JSONB, distinct_on, insert
 
 from cmms_pipelines.domain.api_calls import ApiCall
 from cmms_pipelines.domain.reports import SyncCounts, SyncStatus
@@ -125,7 +125,7 @@ def newest_finished(connection: sa.Connection) -> list[dict[str, Any]]:
     table = api_sync_logs.c
     statement = (
         sa.select(api_sync_logs)
-        .distinct(table.sync_type)
+        .ext(distinct_on(table.sync_type))
         .where(table.status != SyncStatus.RUNNING.value)
         .order_by(table.sync_type, table.id.desc())
     )
