@@ -24,7 +24,7 @@ from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.domain.raw_records import RawRecords, RecordBlock, checked_records
 from cmms_pipelines.domain.record_digests import Digests
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 18  # its records are read within a processor's own cache, and copies of it need no new pages (`sync.memory`)
 _IN_MEMORY_BYTES = 1 << 18  # replies are many when they are small
 _HEAD_BYTES = 1 << 12
 _LAST_BRACKETS = 8
