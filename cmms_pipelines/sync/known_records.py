@@ -20,7 +20,7 @@ Everything else is judged: records that differ in any character, that brought a 
 
 import importlib.util
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -39,6 +39,8 @@ from cmms_pipelines.domain.sap_values import key_column
 from cmms_pipelines.storage.known_records import KnownRows, equipment_ids, is_any_known, read_known
 
 Mask = npt.NDArray[np.bool_]
+
+_KEYS_TOGETHER = 25_000  # numbers of machines that are looked up at once; to read few at a time costs as much as to read many
 
 # what a record becomes is decided here; a change of any of them has everything judged again once
 JUDGED_BY = (
@@ -95,19 +97,19 @@ class KnownRecords:
         with self.engine.connect() as connection:
             return is_any_known(connection, self.day, list(self.judgement.of_plants))
 
-    def find(self, digests: Digests, keys_of: Callable[[Mask], Sequence[str]]) -> "Found":
+    def find(self, digests: Digests, keys_of: Callable[[Mask], Iterable[Sequence[str]]]) -> "Found":
         """Return which records are known.
 
         Args:
             digests: of all records of the slice.
-            keys_of: returns the equipment numbers of the marked ones.
+            keys_of: gives the equipment numbers of the marked ones, some at a time.
         """
         with self.engine.begin() as connection:
             rows = read_known(connection, self.day, list(self.judgement.of_plants))
             row = self._rows_of(digests, rows)
             is_known = row >= 0
             if is_known.any() and not is_known.all():
-                others = equipment_ids(connection, keys_of(~is_known))
+                others = np.concatenate([equipment_ids(connection, keys) for keys in keys_of(~is_known)])
                 is_known[is_known] = ~np.isin(rows.equipment_ids[row[is_known]], others)
         return Found(is_known, Counter(map(int, rows.plant_ids[row[is_known]])))
 
@@ -151,11 +153,14 @@ def without_known(
             if of_block.any():
                 yield RawRecords([(block, 0, block.count)]).only(of_block)
 
-    def keys_of(is_wanted: Mask) -> list[str]:
-        keys: set[str] = set()
+    def keys_of(is_wanted: Mask) -> Iterator[Sequence[str]]:
+        cells: list[object] = []
         for records in marked(is_wanted):
-            keys.update(key_column(records.columns({"key": key_fields})["key"]).dropna())
-        return list(keys)
+            cells += records.columns({"key": key_fields})["key"]
+            if len(cells) >= _KEYS_TOGETHER:
+                yield key_column(cells).dropna().unique().tolist()
+                cells.clear()
+        yield key_column(cells).dropna().unique().tolist()
 
     digests = [block.digests() for spool in spools for block in spool.blocks()]
     found = known.find(np.concatenate(digests) if digests else np.zeros(0, dtype="int64"), keys_of)
