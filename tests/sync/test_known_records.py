@@ -1,19 +1,23 @@
 """Records that came before are left out, and nothing can tell: neither the tables nor the books."""
 
 import ast
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cmms_pipelines.clients.spool import RecordSpool
 from cmms_pipelines.domain.field_names import FieldNames
+from cmms_pipelines.domain.record_digests import Digests
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.storage.day_rows import Change
 from cmms_pipelines.storage.machine_days import lock_machines, work_out_days
@@ -26,7 +30,8 @@ from cmms_pipelines.storage.tables import (
     plants,
     sync_rejections,
 )
-from cmms_pipelines.sync.known_records import JUDGED_BY
+from cmms_pipelines.sync import known_records
+from cmms_pipelines.sync.known_records import JUDGED_BY, Found, Mask, without_known
 from cmms_pipelines.sync.session import SyncSession
 from tests.conftest import Database
 from tests.domain.samples import master_record, reading_record
@@ -267,6 +272,30 @@ def test_only_the_machines_of_records_that_differ_are_judged_again(nights: Night
     again = nights.readings(DAYS[0], changed)
     assert (again.counts.received, again.counts.updated, again.counts.unchanged) == (3, 1, 2)
     assert again.counts.stage_seconds["parse"] > 0
+
+
+@pytest.mark.parametrize("together", [1, 3, 25_000])
+def test_the_machines_of_all_unknown_records_are_looked_up_however_many_at_a_time(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_records, "_KEYS_TOGETHER", together)
+    asked: list[str] = []
+
+    class EveryThirdKnown:
+        def find(self, digests: Digests, keys_of: Callable[[Mask], Iterable[Sequence[str]]]) -> Found:
+            is_known = np.arange(len(digests)) % 3 == 0
+            for keys in keys_of(~is_known):
+                asked.extend(keys)
+            return Found(is_known, {})
+
+    with closing(RecordSpool()) as spool:
+        for number in range(12):
+            spool.append([{"EQUNR": f"000{number}"}])
+        rest, _ = without_known([spool], EveryThirdKnown(), ("EQUNR",))  # type: ignore[arg-type]
+    assert sorted(map(int, asked)) == [number for number in range(12) if number % 3]
+    assert rest is not None
+    assert len(rest) == len(asked)
+    rest.close()
 
 
 @pytest.mark.parametrize(
