@@ -88,12 +88,17 @@ class RecordSpool(Sequence[Record]):
             self.append_text(orjson.dumps(some)[1:-1], len(some))
 
     def append_text(self, text: bytes, count: int) -> None:
-        """Add `count` records as JSON with commas between them."""
+        """Add `count` records as JSON with commas between them; few at a time become one block, since each has its price."""
+        last = self._blocks[-1] if self._blocks else None
+        is_joined = last is not None and last.start + last.length == self._size and last.length + len(text) < self._block_bytes
         with self._place:
             self._file.seek(self._size)
-            self._file.write(text)
-        self._blocks.append(_Block(self._size, len(text), count, None))
-        self._size += len(text)
+            self._file.write(b"," + text if is_joined else text)
+        if last is not None and is_joined:
+            self._blocks[-1] = _Block(last.start, last.length + 1 + len(text), last.records + count, None)
+        else:
+            self._blocks.append(_Block(self._size, len(text), count, None))
+        self._size = self._blocks[-1].start + self._blocks[-1].length
 
     def close(self) -> None:
         self._file.close()

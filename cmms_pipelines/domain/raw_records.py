@@ -103,12 +103,11 @@ class RawRecords(Sequence[RawRecord]):
         """Return the records where `is_kept` is set, without the others' text."""
         if is_kept.all():
             return self
-        texts = list(self._texts(is_kept))
-        return RawRecords((RecordBlock(b",".join(map(bytes, block)), len(block)), 0, len(block)) for block in texts)
+        return RawRecords((RecordBlock(text, count), 0, count) for text, count in self.texts(is_kept))
 
-    def texts(self) -> Iterator[tuple[bytes, int]]:
-        """Give the records as JSON with commas between them, and how many they are, block by block."""
-        for texts in self._texts(np.ones(len(self), dtype="bool")):
+    def texts(self, is_wanted: npt.NDArray[np.bool_]) -> Iterator[tuple[bytes, int]]:
+        """Give the marked records as JSON with commas between them, and how many they are, block by block."""
+        for texts in self._texts(is_wanted):
             yield b",".join(map(bytes, texts)), len(texts)
 
     def columns(self, fields: Fields, optional: tuple[str, ...] = ()) -> dict[str, Cells]:

@@ -50,7 +50,7 @@ def chunks_of(spools: Sequence[RecordSpool], chunk_rows: int, key_fields: tuple[
             if not is_shared.all():
                 yield chunk.only(~is_shared)
             for place, spool in enumerate(aside):
-                for text, count in chunk.only(is_shared & (keys % len(aside) == place)).texts():
+                for text, count in chunk.texts(is_shared & (keys % len(aside) == place)):
                     spool.append_text(text, count)
         for spool in aside:
             if len(spool):

@@ -19,8 +19,7 @@ Everything else is judged: records that differ in any character, that brought a 
 """
 
 import importlib.util
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -36,7 +35,7 @@ from cmms_pipelines.domain.machine_days import day_hours
 from cmms_pipelines.domain.raw_records import RawRecords
 from cmms_pipelines.domain.record_digests import Digests, Judgement, digest_of_facts
 from cmms_pipelines.domain.sap_values import key_column
-from cmms_pipelines.storage.known_records import KnownRows, equipment_ids, is_any_known, read_known
+from cmms_pipelines.storage.known_records import NO_MACHINES, KnownRows, equipment_ids, is_any_known, read_known
 
 Mask = npt.NDArray[np.bool_]
 
@@ -97,21 +96,21 @@ class KnownRecords:
         with self.engine.connect() as connection:
             return is_any_known(connection, self.day, list(self.judgement.of_plants))
 
-    def find(self, digests: Digests, keys_of: Callable[[Mask], Iterable[Sequence[str]]]) -> "Found":
-        """Return which records are known.
-
-        Args:
-            digests: of all records of the slice.
-            keys_of: gives the equipment numbers of the marked ones, some at a time.
-        """
+    def recognise(self, digests: Digests) -> "Recognised":
+        """Return which records of the slice, given the digests of all, were written as they are."""
         with self.engine.begin() as connection:
             rows = read_known(connection, self.day, list(self.judgement.of_plants))
-            row = self._rows_of(digests, rows)
-            is_known = row >= 0
-            if is_known.any() and not is_known.all():
-                others = np.concatenate([equipment_ids(connection, keys) for keys in keys_of(~is_known)])
-                is_known[is_known] = ~np.isin(rows.equipment_ids[row[is_known]], others)
-        return Found(is_known, Counter(map(int, rows.plant_ids[row[is_known]])))
+        return Recognised(rows, self._rows_of(digests, rows))
+
+    def without_machines(self, recognised: "Recognised", numbers: Iterable[Sequence[str]]) -> "Recognised":
+        """Return what is left of the recognised records without those of some machines (their numbers, some at a time)."""
+        with self.engine.begin() as connection:
+            machines = np.concatenate([NO_MACHINES, *(equipment_ids(connection, some) for some in numbers)])
+        row, rows = recognised.row.copy(), recognised.rows
+        row[recognised.is_known] = np.where(
+            np.isin(rows.equipment_ids[row[recognised.is_known]], machines), -1, row[recognised.is_known]
+        )
+        return Recognised(rows, row)
 
     def _rows_of(self, digests: Digests, rows: KnownRows) -> npt.NDArray[np.int64]:
         """Return the row of each record, -1 for one that is not known or came more than once."""
@@ -127,47 +126,71 @@ class KnownRecords:
 
 
 @dataclass(frozen=True)
-class Found:
-    """Which records of a slice are known, and how many of them each plant has, by `plant_id`."""
+class Recognised:
+    """Which records of a slice are known.
 
-    is_known: Mask
-    of_plants: Mapping[int, int]
+    Attributes:
+        rows: that were written from one record each.
+        row: of each record, the place of its row among those; -1 for one that is not known.
+    """
+
+    rows: KnownRows
+    row: npt.NDArray[np.int64]
+
+    @property
+    def is_known(self) -> Mask:
+        return self.row >= 0
+
+    @property
+    def of_plants(self) -> Mapping[int, int]:
+        """How many known records each plant has, by `plant_id`."""
+        plant_ids, counts = np.unique(self.rows.plant_ids[self.row[self.is_known]], return_counts=True)
+        return dict(zip(plant_ids.tolist(), counts.tolist(), strict=True))
 
 
 def without_known(
     spools: Sequence[RecordSpool], known: KnownRecords, key_fields: tuple[str, ...]
-) -> tuple[RecordSpool | None, Found]:
-    """Return the records of a slice that have to be judged, in a file that the caller closes; None: all of them.
+) -> tuple[RecordSpool | None, Mapping[int, int]]:
+    """Return the records of a slice that have to be judged, and how many others each plant has, by `plant_id`.
 
     Args:
         spools: the slice.
         known: see `KnownRecords`.
         key_fields: the source's names of the field with the equipment number.
+
+    Returns:
+        The records in a file that the caller closes, None if it is all of them; and the others, counted.
     """
+    blocks = [block for spool in spools for block in spool.blocks()]
+    records = RawRecords((block, 0, block.count) for block in blocks)
+    recognised = known.recognise(records.digests())
+    if not recognised.is_known.any():
+        return None, {}
+    rest = _file_of(records, ~recognised.is_known)
+    alone = known.without_machines(recognised, _numbers(rest, key_fields)) if len(rest) else recognised
+    if not alone.is_known.any():
+        rest.close()
+        return None, {}
+    if (alone.is_known != recognised.is_known).any():
+        rest.close()
+        rest = _file_of(records, ~alone.is_known)
+    return rest, alone.of_plants
 
-    def marked(is_wanted: Mask) -> Iterator[RawRecords]:
-        start = 0
-        for block in (block for spool in spools for block in spool.blocks()):
-            of_block = is_wanted[start : start + block.count]
-            start += block.count
-            if of_block.any():
-                yield RawRecords([(block, 0, block.count)]).only(of_block)
 
-    def keys_of(is_wanted: Mask) -> Iterator[Sequence[str]]:
-        cells: list[object] = []
-        for records in marked(is_wanted):
-            cells += records.columns({"key": key_fields})["key"]
-            if len(cells) >= _KEYS_TOGETHER:
-                yield key_column(cells).dropna().unique().tolist()
-                cells.clear()
-        yield key_column(cells).dropna().unique().tolist()
+def _file_of(records: RawRecords, is_wanted: Mask) -> RecordSpool:
+    """Return the marked records in a file of their own."""
+    file = RecordSpool()
+    for text, count in records.texts(is_wanted):
+        file.append_text(text, count)
+    return file
 
-    digests = [block.digests() for spool in spools for block in spool.blocks()]
-    found = known.find(np.concatenate(digests) if digests else np.zeros(0, dtype="int64"), keys_of)
-    if not found.is_known.any():
-        return None, found
-    rest = RecordSpool()
-    for records in marked(~found.is_known):
-        for text, count in records.texts():
-            rest.append_text(text, count)
-    return rest, found
+
+def _numbers(spool: RecordSpool, key_fields: tuple[str, ...]) -> Iterator[Sequence[str]]:
+    """Give the numbers of the machines that records name, some at a time."""
+    cells: list[object] = []
+    for block in spool.blocks():
+        cells += block.columns({"key": key_fields}, ())["key"]
+        if len(cells) >= _KEYS_TOGETHER:
+            yield key_column(cells).dropna().unique().tolist()
+            cells.clear()
+    yield key_column(cells).dropna().unique().tolist()

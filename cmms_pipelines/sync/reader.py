@@ -96,14 +96,14 @@ class SliceReader:
         if self._known is None:
             return {}
         started = time.perf_counter()
-        self._rest, found = without_known(self._fetched.spools, self._known, self._key_fields)
+        self._rest, of_plants = without_known(self._fetched.spools, self._known, self._key_fields)
         if self._rest is not None:
             self._spools = [self._rest]
-        count = sum(found.of_plants.values())
+        count = sum(of_plants.values())
         self.counts.received += count
         self.counts.unchanged += count
         self.counts.spend("prefilter", time.perf_counter() - started)
-        return found.of_plants
+        return of_plants
 
     def chunks(self) -> Ahead[Mapped]:
         """Return all chunks, from the first one on however often one asks; the caller closes them."""

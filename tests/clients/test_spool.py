@@ -83,6 +83,15 @@ def test_blocks_may_be_looked_at_by_several_threads_while_more_is_added(count: i
     assert list(spool) == [{"n": number} for number in range(count + 200)]
 
 
+def test_records_that_are_added_a_few_at_a_time_lie_in_few_blocks() -> None:
+    records = [{"n": number} for number in range(100, 200)]
+    spool = RecordSpool(block_bytes=100)
+    for record in records:
+        spool.append([record])
+    assert list(spool) == records
+    assert [block.count for block in spool.blocks()] == [10] * 10  # nine bytes each, and a comma between two
+
+
 @pytest.mark.parametrize("body", REPLIES)
 @pytest.mark.parametrize("block_bytes", [9, 1 << 20])
 def test_a_reply_that_is_cut_at_any_byte_is_an_error_and_never_fewer_records(body: Any, block_bytes: int) -> None:  # noqa: ANN401

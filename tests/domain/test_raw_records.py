@@ -70,7 +70,7 @@ def test_some_records_out_of_many_are_the_same_records(
     assert chosen.only(is_kept).columns(FIELDS, FLAGS) == expected(kept)
     rows = np.flatnonzero(is_kept).tolist()
     assert chosen.pick(rows) == {row: all_of_them[row] for row in rows}
-    assert orjson.loads(b"[" + b",".join(text for text, _ in chosen.only(is_kept).texts()) + b"]") == kept
+    assert orjson.loads(b"[" + b",".join(text for text, _ in chosen.texts(is_kept)) + b"]") == kept
 
 
 def test_a_refused_record_is_whole_with_the_fields_that_nobody_knows() -> None:

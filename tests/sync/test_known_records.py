@@ -15,11 +15,12 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cmms_pipelines.clients.spool import RecordSpool
+from cmms_pipelines.clients.spool import BLOCK_BYTES, RecordSpool
 from cmms_pipelines.domain.field_names import FieldNames
 from cmms_pipelines.domain.record_digests import Digests
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.storage.day_rows import Change
+from cmms_pipelines.storage.known_records import KnownRows
 from cmms_pipelines.storage.machine_days import lock_machines, work_out_days
 from cmms_pipelines.storage.tables import (
     counter_events,
@@ -31,7 +32,7 @@ from cmms_pipelines.storage.tables import (
     sync_rejections,
 )
 from cmms_pipelines.sync import known_records
-from cmms_pipelines.sync.known_records import JUDGED_BY, Found, Mask, without_known
+from cmms_pipelines.sync.known_records import JUDGED_BY, Recognised, without_known
 from cmms_pipelines.sync.session import SyncSession
 from tests.conftest import Database
 from tests.domain.samples import master_record, reading_record
@@ -282,15 +283,17 @@ def test_the_machines_of_all_unknown_records_are_looked_up_however_many_at_a_tim
     asked: list[str] = []
 
     class EveryThirdKnown:
-        def find(self, digests: Digests, keys_of: Callable[[Mask], Iterable[Sequence[str]]]) -> Found:
-            is_known = np.arange(len(digests)) % 3 == 0
-            for keys in keys_of(~is_known):
-                asked.extend(keys)
-            return Found(is_known, {})
+        def recognise(self, digests: Digests) -> Recognised:
+            place = np.arange(len(digests))
+            return Recognised(KnownRows(place, place, place), np.where(place % 3 == 0, place, -1))
+
+        def without_machines(self, recognised: Recognised, numbers: Iterable[Sequence[str]]) -> Recognised:
+            asked.extend(number for some in numbers for number in some)
+            return recognised
 
     with closing(RecordSpool()) as spool:
         for number in range(12):
-            spool.append([{"EQUNR": f"000{number}"}])
+            spool.append([{"EQUNR": f"000{number}", "POINT": "2" * (BLOCK_BYTES // 3)}])  # two records fill a block
         rest, _ = without_known([spool], EveryThirdKnown(), ("EQUNR",))  # type: ignore[arg-type]
     assert sorted(map(int, asked)) == [number for number in range(12) if number % 3]
     assert rest is not None
