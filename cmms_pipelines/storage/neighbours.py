@@ -4,7 +4,8 @@ What belongs here: finding rows of `equipment_running_times` by machine and day,
 not: what follows from neighbours (`domain.running_times`), and writing (`storage.running_times`).
 
 For few machines each row is looked up by its key. For many, all rows of a day are read and joined by hash: they are found by
-plant and day, of which there is an index, since a month has thirty times as many.
+plant and day, of which there is an index, since a month has thirty times as many. A look by key takes as long as reading half a
+dozen rows of a day, of which there are as many as there are machines.
 """
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -22,8 +23,7 @@ from cmms_pipelines.domain.machine_days import HOURS_MISSING
 from cmms_pipelines.domain.meter_readings import EXTERNAL_API
 from cmms_pipelines.storage.bulk import read_columns, stage
 from cmms_pipelines.storage.machine_days import lock_machines_of_plants
-from cmms_pipelines.storage.partitions import partition_name
-from cmms_pipelines.storage.tables import SCHEMA, counter_facts, equipment, equipment_running_times, plants
+from cmms_pipelines.storage.tables import counter_facts, equipment, equipment_running_times, plants
 
 BEFORE_COLUMNS = """COALESCE(day_before.date, before.date) AS previous_date,
     COALESCE(day_before.cumulative_hours, before.cumulative_hours)::float8 AS previous_cumulative_hours"""
@@ -32,10 +32,12 @@ HAS_COUNTER = "cumulative_hours IS NOT NULL"
 _TIMES = equipment_running_times.fullname
 _WEEK = 7
 _FEWEST_IN_BULK = 1000
-_BYTES_A_LOOK = 64_000  # of a month of which some days are read in the time of one look into the index
+_ROWS_A_LOOK = 6  # that are read in the time of one look into the index
+_BYTES_A_MACHINE = 300  # of the masters, by whose size machines are counted; counting them takes longer
 _SET_BASED = {
     "enable_nestloop": "off", "enable_mergejoin": "off", "jit": "off", "work_mem": "'64MB'", "random_page_cost": "1",
 }  # fmt: skip
+_ONE_BY_ONE = {"enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
 
 _TYPES: Mapping[Hashable, str] = {
     "equipment_number": "str", "date": "datetime64[s]", "equipment_id": "Int64", "previous_date": "datetime64[s]",
@@ -60,6 +62,7 @@ _IS_ANY_STORED = sa.text(f"""
         ) stored
     )
 """)
+_MASTERS_BYTES = sa.text(f"SELECT pg_relation_size('{equipment.fullname}')")
 _IS_ANY_FACT = sa.text(f"SELECT EXISTS (SELECT FROM {counter_facts.fullname})")
 _IS_ANY_OLDER = sa.text(f"""
     SELECT EXISTS (
@@ -88,7 +91,7 @@ class Days:
     def of(cls, connection: sa.Connection, days: pd.Series, count: int, own_plants: Iterable[str]) -> "Days":
         """Return the days of `count` machine-days of some plants (their codes), found in the way that costs less."""
         found = cls(days.min().date(), days.max().date(), None)
-        if count < _FEWEST_IN_BULK or count * _BYTES_A_LOOK <= found._stored_bytes(connection):
+        if count < _FEWEST_IN_BULK or count * _ROWS_A_LOOK <= found._most_rows(connection):
             return found
         known = {row.id: row.plant_code for row in connection.execute(sa.select(plants.c.id, plants.c.plant_code))}
         own = set(own_plants)
@@ -142,20 +145,21 @@ class Days:
 
     @contextmanager
     def planned(self, connection: sa.Connection) -> Iterator[None]:
-        """Have joins of many rows done by hash while the body runs: the planner goes astray on a month without statistics."""
-        options = _SET_BASED if self.plant_ids is not None else {}
+        """Have joins with what is stored done in the way that these days are found, while the body runs.
+
+        The planner goes astray on a month without statistics.
+        """
+        options = _SET_BASED if self.plant_ids is not None else _ONE_BY_ONE
         for option, value in options.items():
             connection.execute(sa.text(f"SET LOCAL {option} = {value}"))
         yield
         for option in options:
             connection.execute(sa.text(f"SET LOCAL {option} TO DEFAULT"))
 
-    def _stored_bytes(self, connection: sa.Connection) -> int:
-        """Return the size of the months that have to do with these days."""
-        months = {partition_name(day) for day in (self.shifted(-_WEEK).first, self.first, self.last, self.shifted(1).last)}
-        names = [f"{SCHEMA}.{name}" for name in sorted(months)]
-        statement = "SELECT sum(pg_relation_size(to_regclass(name))) FROM unnest(CAST(:names AS text[])) AS month (name)"
-        return int(connection.scalar(sa.text(statement), {"names": names}) or 0)
+    def _most_rows(self, connection: sa.Connection) -> int:
+        """Return about how many rows these days can have: one of each machine."""
+        machines = int(connection.scalar(_MASTERS_BYTES) or 0) // _BYTES_A_MACHINE
+        return machines * ((self.last - self.first).days + 1)
 
 
 def read_neighbours(

@@ -170,12 +170,11 @@ def _write_plain(
     if not left:
         return SyncCounts(unchanged=len(plain)), {}
     days = Days.of(connection, plain["date"], left, own_plants)
-    with days.planned(connection):
-        connection.execute(_LOCK_STAGED, {"ids": array_of(locked)})
-        shared, stored = _settle_stored(connection, days)
-        inserted = left - stored
-        with checking_keys_by_index(connection):
-            updated = connection.execute(_MERGE if stored else _INSERT).rowcount - inserted
+    connection.execute(_LOCK_STAGED, {"ids": array_of(locked)})
+    shared, stored = _settle_stored(connection, days)
+    inserted = left - stored
+    with days.planned(connection), checking_keys_by_index(connection):
+        updated = connection.execute(_MERGE if stored else _INSERT).rowcount - inserted
     merged = Merged(days, "staged_running_times")
     changed: dict[MachineDay, Change | None] = dict.fromkeys(differing_days(connection, merged, merged))
     changed |= _changes(_of_keys(plain, shared))
@@ -196,7 +195,7 @@ def _leave_out_equal(connection: sa.Connection, days: Days, count: int) -> int:
             sa.text(f"""
                 CREATE TEMPORARY TABLE differing_running_times ON COMMIT DROP AS
                 SELECT s.* FROM staged_running_times s
-                LEFT JOIN {_TIMES} t ON {_at_staged(days)}
+                {_stored(days)}
                 WHERE t.equipment_id IS NULL OR t.record_digest IS DISTINCT FROM COALESCE(s.record_digest, t.record_digest)
                    OR t.source <> '{EXTERNAL_API}' OR t.readings IS NOT NULL OR {_DIFFERS}
             """)
@@ -206,8 +205,9 @@ def _leave_out_equal(connection: sa.Connection, days: Days, count: int) -> int:
     return kept
 
 
-def _at_staged(days: Days) -> str:
-    return f"t.equipment_id = s.equipment_id AND t.date = s.date AND {days.condition('t')}"
+def _stored(days: Days) -> str:
+    """Return the join of what is stored in the place of staged rows."""
+    return days.row("t", "s.equipment_id", "s.date", "true")
 
 
 def _settle_stored(connection: sa.Connection, days: Days) -> tuple[list[MachineDay], int]:
@@ -217,25 +217,21 @@ def _settle_stored(connection: sa.Connection, days: Days) -> tuple[list[MachineD
     record that is not known: they bring its digest, and nothing else is written of them.
     """
     connection.execute(sa.text("DROP TABLE IF EXISTS pg_temp.stored_beside"))
-    connection.execute(
-        sa.text(f"""
-            CREATE TEMPORARY TABLE stored_beside ON COMMIT DROP AS
-            SELECT s.equipment_id, s.date,
-                   t.source = '{EXTERNAL_API}' AND (t.readings IS NOT NULL OR t.plant_id <> s.plant_id) AS is_shared,
-                   t.source = '{EXTERNAL_API}' AND t.readings IS NULL AND s.record_digest IS NOT NULL
-                   AND t.record_digest IS DISTINCT FROM s.record_digest AND NOT ({_DIFFERS}) AS is_same
-            FROM staged_running_times s JOIN {_TIMES} t ON {_at_staged(days)}
-        """)
-    )
-    same, shared, stored = (int(count) for count in connection.execute(_COUNT_BESIDE).one())
-    if same:
+    with days.planned(connection):
         connection.execute(
             sa.text(f"""
-                UPDATE {_TIMES} t SET record_digest = s.record_digest
-                FROM staged_running_times s JOIN stored_beside b ON b.equipment_id = s.equipment_id AND b.date = s.date
-                WHERE {_at_staged(days)} AND b.is_same
+                CREATE TEMPORARY TABLE stored_beside ON COMMIT DROP AS
+                SELECT s.equipment_id, s.date,
+                       t.source = '{EXTERNAL_API}' AND (t.readings IS NOT NULL OR t.plant_id <> s.plant_id) AS is_shared,
+                       t.source = '{EXTERNAL_API}' AND t.readings IS NULL AND s.record_digest IS NOT NULL
+                       AND t.record_digest IS DISTINCT FROM s.record_digest AND NOT ({_DIFFERS}) AS is_same
+                FROM staged_running_times s {_stored(days)} WHERE t.equipment_id IS NOT NULL
             """)
         )
+    same, shared, stored = (int(count) for count in connection.execute(_COUNT_BESIDE).one())
+    if same:
+        with checking_keys_by_index(connection):
+            connection.execute(_BRING_DIGESTS)
         connection.execute(_TAKE_OUT_SAME)
     return [(row.equipment_id, row.date) for row in connection.execute(_TAKE_OUT_SHARED)] if shared else [], stored
 
@@ -259,11 +255,15 @@ _LOCK_STAGED = sa.text(f"""
 _INSERT_STAGED = f"""
     INSERT INTO {_TIMES} AS t (equipment_id, date, {", ".join(_VALUES)}, record_digest, source)
     SELECT equipment_id, date, {", ".join(_VALUES)}, record_digest, '{EXTERNAL_API}'
-    FROM staged_running_times ORDER BY equipment_id, date
+    FROM staged_running_times {{}} ORDER BY equipment_id, date
 """
-_INSERT = sa.text(_INSERT_STAGED)
+_INSERT = sa.text(_INSERT_STAGED.format(""))
+_BRING_DIGESTS = sa.text(f"""
+    {_INSERT_STAGED.format("JOIN stored_beside USING (equipment_id, date) WHERE is_same")}
+    ON CONFLICT (equipment_id, date) DO UPDATE SET record_digest = excluded.record_digest
+""")
 _MERGE = sa.text(f"""
-    {_INSERT_STAGED}
+    {_INSERT_STAGED.format("")}
     ON CONFLICT (equipment_id, date) DO UPDATE
     SET {", ".join(f"{name} = excluded.{name}" for name in [*_VALUES, "source", "readings", "record_digest"])}, updated_at = now()
     WHERE ({", ".join(f"t.{name}" for name in _VALUES)}, t.source, t.readings) IS DISTINCT FROM

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from cmms_pipelines.domain.reports import SyncCounts
-from cmms_pipelines.storage.neighbours import read_neighbours
+from cmms_pipelines.storage.neighbours import Days, read_neighbours
 from cmms_pipelines.storage.partitions import ensure_month_partitions
 from cmms_pipelines.storage.tables import counter_facts, equipment, plants
 from tests.conftest import Database
@@ -121,3 +121,24 @@ def times_read_whole(engine: sa.Engine, table: str) -> int:
         connection.execute(sa.text("SELECT pg_stat_force_next_flush()"))
     with engine.begin() as connection:
         return connection.scalar(sa.text("SELECT pg_stat_get_numscans(CAST(:name AS regclass))"), {"name": table}) or 0
+
+
+@pytest.mark.parametrize(
+    ("machines", "days", "is_one_by_one"),
+    [(900, 1, True), (2000, 1, True), (15_000, 1, False), (15_000, 30, True)],
+    ids=["few", "few beside all", "most of all", "one in thirty of a month"],
+)
+def test_rows_are_looked_up_one_by_one_unless_that_is_more_work_than_reading_all_of_their_days(
+    engine: sa.Engine, machines: int, days: int, is_one_by_one: bool
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("""
+                INSERT INTO cmms.equipment (equipment_number, plant_id, equipment_description, object_number, point, company_code)
+                SELECT 'X' || n, min(p.id), rpad('a machine among twenty thousand', 100), 'OBJ' || n, 'P' || n, '1000'
+                FROM generate_series(1, 20000) n CROSS JOIN cmms.plants p GROUP BY n
+            """)
+        )
+        of_days = pd.Series([pd.Timestamp(DAY), pd.Timestamp(DAY) + pd.Timedelta(days - 1, "D")])
+        found = Days.of(connection, of_days, machines, ["B6LG"])
+    assert (found.plant_ids is None) == is_one_by_one
