@@ -40,7 +40,6 @@ SERVER_SETTINGS: Mapping[str, str] = {
     "shared_buffers": "'512MB'",
     "max_wal_size": "'4GB'",
     "checkpoint_timeout": "'15min'",
-    "wal_compression": "'pglz'",
     "logging_collector": "off",
     "log_min_messages": "'warning'",
     "timezone": "'UTC'",
