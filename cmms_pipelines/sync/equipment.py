@@ -158,22 +158,24 @@ class MastersWriter:
         frame, mapping = mapped.frame, self._dialect.equipment_mapping
         plants = with_created(self._session.engine, frame["plant_code"], self._plants) if self._creates_plants else self._plants
         judged = judge(frame, plants, self._rules, mapped.digests, judgement)
+        rows = self._with_group_ids(judged)
         keys = record_keys(mapped.records, frame, KEY, mapping) if kept_keys is None else kept_keys
         return judged_chunk(
             mapped,
             judged.failures,
             keys,
             mapping,
-            lambda connection: equipment_storage.write(
-                connection, _with_group_ids(connection, judged, self._rules), self._system_id
-            ),
+            lambda connection: equipment_storage.write(connection, rows, self._system_id),
             merged=judged.records_merged,
             tally=tally_of("equipment", frame, judged.failures),
         )
 
-
-def _with_group_ids(connection: sa.Connection, judged: JudgedEquipment, rules: Sequence[GroupRule]) -> pd.DataFrame:
-    documented: dict[str, dict[str, Any]] = {rule.name: rule.model_dump(exclude_none=True) for rule in rules if rule.name}
-    names = judged.rows["equipment_group"].dropna().unique().tolist()
-    ids = plants_storage.ensure_groups(connection, documented, names)
-    return judged.rows.assign(equipment_group_id=judged.rows["equipment_group"].map(ids).astype("Int64"))
+    def _with_group_ids(self, judged: JudgedEquipment) -> pd.DataFrame:
+        """Return the rows with their groups' ids; new groups are there for all slices at once, which would wait for this one."""
+        documented: dict[str, dict[str, Any]] = {
+            rule.name: rule.model_dump(exclude_none=True) for rule in self._rules if rule.name
+        }
+        names = judged.rows["equipment_group"].dropna().unique().tolist()
+        with self._session.engine.begin() as connection:
+            ids = plants_storage.ensure_groups(connection, documented, names)
+        return judged.rows.assign(equipment_group_id=judged.rows["equipment_group"].map(ids).astype("Int64"))
