@@ -28,8 +28,6 @@ from cmms_pipelines.storage.tables import (
 
 Integers = npt.NDArray[np.int64]
 
-NO_MACHINES = np.zeros(0, dtype="int64")
-
 _KINDS = {"digest": "bigint", "equipment_id": "bigint", "plant_id": "bigint"}
 
 

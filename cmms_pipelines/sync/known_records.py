@@ -35,7 +35,7 @@ from cmms_pipelines.domain.machine_days import day_hours
 from cmms_pipelines.domain.raw_records import RawRecords
 from cmms_pipelines.domain.record_digests import Digests, Judgement, digest_of_facts
 from cmms_pipelines.domain.sap_values import key_column
-from cmms_pipelines.storage.known_records import NO_MACHINES, KnownRows, equipment_ids, is_any_known, read_known
+from cmms_pipelines.storage.known_records import KnownRows, equipment_ids, is_any_known, read_known
 
 Mask = npt.NDArray[np.bool_]
 
@@ -105,12 +105,9 @@ class KnownRecords:
     def without_machines(self, recognised: "Recognised", numbers: Iterable[Sequence[str]]) -> "Recognised":
         """Return what is left of the recognised records without those of some machines (their numbers, some at a time)."""
         with self.engine.begin() as connection:
-            machines = np.concatenate([NO_MACHINES, *(equipment_ids(connection, some) for some in numbers)])
-        row, rows = recognised.row.copy(), recognised.rows
-        row[recognised.is_known] = np.where(
-            np.isin(rows.equipment_ids[row[recognised.is_known]], machines), -1, row[recognised.is_known]
-        )
-        return Recognised(rows, row)
+            machines = np.concatenate([equipment_ids(connection, some) for some in numbers])
+        is_left = recognised.is_known & ~np.isin(recognised.rows.equipment_ids[recognised.row], machines)
+        return Recognised(recognised.rows, np.where(is_left, recognised.row, -1))
 
     def _rows_of(self, digests: Digests, rows: KnownRows) -> npt.NDArray[np.int64]:
         """Return the row of each record, -1 for one that is not known or came more than once."""
