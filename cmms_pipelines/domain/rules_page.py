@@ -14,7 +14,7 @@ themselves (`cmms_pipelines/domain/contracts.py`); a test keeps it up to date.
 
 | severity | what it means |
 |---|---|
-| critical | Nothing of the plant can be read: its slice is not written, its records are in the quarantine, the sync fails. |
+| critical | Nothing of the plant can be read: its records are in the quarantine, other plants are written, the sync fails. |
 | error | The record is refused, and kept whole in the quarantine (`cmms rejections list`). |
 | warning | The record is stored and counted; the rule's id is in `warnings` of its row. |
 | info | The record is stored, the rule is counted. |

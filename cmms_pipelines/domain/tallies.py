@@ -21,8 +21,8 @@ SLICE_RULES: Mapping[str, Rule] = {
         "plant_code",
         Severity.CRITICAL,
         f"None of the plant's records (at least {FEWEST_FOR_CRITICAL}) can be read: the source's format or the mapping has "
-        "changed, and nothing of its slice is written. All its records are in the quarantine; compare one with the field mapping "
-        "(docs/source_data.md), then run the sync again.",
+        "changed. All of them are in the quarantine as critical, other plants are written, and the sync fails; compare one with "
+        "the field mapping (docs/source_data.md), then run the sync again.",
     )
     for table in ("equipment", "running_times", "work_orders")
 }
@@ -57,7 +57,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class CriticalFailure:
-    """A plant of which nothing can be read: its slice is not written, and the sync fails."""
+    """A plant of which nothing can be read: the sync fails."""
 
     rule: Rule
     plant_code: str
@@ -85,7 +85,7 @@ def tally_of(table: str, frame: pd.DataFrame, failures: pd.DataFrame) -> Tally:
 
 
 def critical_failures(table: str, tally: Tally) -> list[CriticalFailure]:
-    """Return the plants of a complete slice of which nothing can be read; then nothing of the slice may be written."""
+    """Return the plants of a complete slice of which nothing can be read, so that each of their records is refused."""
     found = []
     for plant_code, count in sorted(tally.unreadable.items()):
         if count >= FEWEST_FOR_CRITICAL and count == tally.records[plant_code]:

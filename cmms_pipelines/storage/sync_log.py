@@ -73,11 +73,14 @@ def add_to_scope(engine: sa.Engine, log: SyncLog, values: Mapping[str, Any]) -> 
     _update(engine, log, scope=api_sync_logs.c.scope.op("||")(sa.cast(dict(values), JSONB)))
 
 
-def add_counts(connection: sa.Connection, log: SyncLog, counts: SyncCounts) -> None:
-    """Add a slice's figures to the sync's row, in the transaction that wrote the slice: neither is ever without the other."""
+def add_counts(connection: sa.Connection, log: SyncLog, counts: SyncCounts, *, is_done: bool = True) -> None:
+    """Add a slice's figures to the sync's row, in the transaction that wrote the slice: neither is ever without the other.
+
+    Unless it `is_done`, the slice is not counted as one, its records are.
+    """
     columns = api_sync_logs.c
     sums: dict[str, Any] = {name: columns[name] + getattr(counts, attribute) for name, attribute in _COUNTED.items()}
-    sums["slices_done"] = columns.slices_done + 1
+    sums["slices_done"] = columns.slices_done + int(is_done)
     connection.execute(sa.update(api_sync_logs).where(columns.id == log.id).values(**sums, updated_at=sa.func.now()))
 
 

@@ -146,7 +146,14 @@ class SyncSession:
                 self._writes.close()
             executor.shutdown(wait=is_awaited, cancel_futures=True)
 
-    def write(self, piece: Slice, counts: SyncCounts, apply: Callable[[sa.Connection], SyncCounts]) -> SyncCounts:
+    def write(
+        self,
+        piece: Slice,
+        counts: SyncCounts,
+        apply: Callable[[sa.Connection], SyncCounts],
+        *,
+        refused_plants: Collection[str] = (),
+    ) -> SyncCounts:
         """Write one slice in one transaction and enter it into ledger and log.
 
         Args:
@@ -155,6 +162,7 @@ class SyncSession:
             apply: writes; returns all other figures. It is called again, and judges anew, when what it wrote was undone by a
                 passing trouble, or by a rule of a table that it breaks with what somebody else has written meanwhile. No other
                 slice of the sync is written beside it then: two that wait for each other's machines would do so again.
+            refused_plants: of which nothing is written. What became of the slice is entered, and the next attempt does it again.
 
         Raises:
             TransientError: the database refuses for a passing reason, several times.
@@ -176,13 +184,16 @@ class SyncSession:
                     if self.is_trial:
                         connection.rollback()
                         return total
+                    # under its own key the next attempt would leave it out
+                    key = f"{piece.key}|refused by sync {self.log.id}" if refused_plants else piece.key
+                    written = [code for code in piece.plant_codes if code not in refused_plants]
                     is_ours = sync_log.mark_slice_done(
-                        connection, self.log, piece.key, day=piece.day, plant_codes=piece.plant_codes, counts=total
+                        connection, self.log, key, day=piece.day, plant_codes=written, counts=total
                     )
                     if not is_ours:
                         connection.rollback()
                         return SyncCounts()
-                    sync_log.add_counts(connection, self.log, total)
+                    sync_log.add_counts(connection, self.log, total, is_done=not refused_plants)
         except DBAPIError as error:
             kind = SliceRefusedError if is_permanent(error) else TransientError
             raise kind(f"Slice {piece.key} could not be written: {reason_of(error)}") from error
@@ -219,6 +230,8 @@ class SyncSession:
                     self._add(piece, future.result())
                 except (TransientError, SliceRefusedError) as error:
                     self.failed_slices[piece.key] = error
+                    if isinstance(error, SliceRefusedError) and error.counts is not None:
+                        self._add(piece, error.counts)
                     self.progress(f"slice {piece.key} failed: {error}")
                 self.progress(self._pace())
         if not finished:
@@ -344,7 +357,7 @@ def _status(counts: SyncCounts) -> SyncStatus:
 
 def _status_of_failure(session: SyncSession) -> SyncStatus:
     """Ask the log, not the session: slices that were in flight when the sync stopped have been written since."""
-    has_written = sync_log.read(session.engine, session.log.id)["records_processed"] > 0
+    has_written = sync_log.read(session.engine, session.log.id)["records_success"] > 0
     return SyncStatus.PARTIAL if has_written else SyncStatus.FAILED
 
 

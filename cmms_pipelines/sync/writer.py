@@ -9,7 +9,7 @@ by the size of a chunk, and threads of Python that read ahead of the judging one
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -18,9 +18,9 @@ import sqlalchemy as sa
 
 from cmms_pipelines.domain.errors import SliceRefusedError
 from cmms_pipelines.domain.quarantine import refused_by_rule, refused_count, rejected_frame
-from cmms_pipelines.domain.rejections import refused_rows
+from cmms_pipelines.domain.rejections import Severity, refused_rows
 from cmms_pipelines.domain.reports import SyncCounts
-from cmms_pipelines.domain.tallies import Tally, critical_failures
+from cmms_pipelines.domain.tallies import CriticalFailure, Tally, critical_failures
 from cmms_pipelines.storage import rejections
 from cmms_pipelines.storage.bulk import seconds_copying
 from cmms_pipelines.sync.ahead import Ahead
@@ -75,8 +75,12 @@ def judged_chunk(
     return Judged(counts, rejected, accepted_keys, write, tally or Tally())
 
 
-class _PlantUnreadableError(SliceRefusedError):
-    """A critical failure: nothing of the slice is written."""
+class _PlantsUnreadableError(Exception):
+    """Nothing of some plants can be read, which shows once all chunks have been judged: begin again, knowing it."""
+
+    def __init__(self, found: Sequence[CriticalFailure]) -> None:
+        super().__init__()
+        self.found = found
 
 
 def write_chunks(
@@ -106,12 +110,13 @@ def write_chunks(
         settled_by, settled_because: noted where a record that is accepted had been refused before.
 
     Raises:
-        SliceRefusedError: nothing of a plant can be read; its records are in the quarantine, and nothing else is written.
+        SliceRefusedError: nothing of a plant can be read; its records are in the quarantine as critical, those of the slice's
+            other plants are written, and the slice counts as not done.
         TransientError, SyncStoppedError: see `SyncSession.write`.
     """
     sync_type = session.log.sync_type
 
-    def apply(connection: sa.Connection) -> SyncCounts:
+    def apply(connection: sa.Connection, unreadable: Collection[str] = ()) -> SyncCounts:
         total, tally = SyncCounts(), Tally()
         tally.add(known_tally or Tally())
         started = time.perf_counter()
@@ -123,7 +128,8 @@ def write_chunks(
                 total.add(judged.counts)
                 tally.add(judged.tally)
                 started = time.perf_counter()
-                rejections.store(connection, sync_type, session.log.id, judged.rejected, session.dialect)
+                rejected = _as_critical(judged.rejected, unreadable)
+                rejections.store(connection, sync_type, session.log.id, rejected, session.dialect)
                 rejections.close_accepted(connection, sync_type, judged.accepted_keys, actor=settled_by, reason=settled_because)
                 written, copying = time.perf_counter(), seconds_copying(connection)
                 total.add(judged.write(connection))
@@ -133,8 +139,8 @@ def write_chunks(
                 total.spend("merge", time.perf_counter() - written - copied)
                 del judged  # before the next one is waited for
         critical = critical_failures(sync_type, tally)
-        if critical:
-            raise _PlantUnreadableError(f"Slice {piece.key} is refused as a whole. {' '.join(map(str, critical))}")
+        if {one.plant_code for one in critical} - set(unreadable):
+            raise _PlantsUnreadableError(critical)
         started = time.perf_counter()
         finish(connection)
         total.spend("merge", time.perf_counter() - started)
@@ -142,11 +148,21 @@ def write_chunks(
 
     try:
         return session.write(piece, known or SyncCounts(), apply)
-    except _PlantUnreadableError:
-        with read() as chunks, session.engine.begin() as connection:
-            for judged in _judge_all(chunks, judge):
-                rejections.store(connection, sync_type, session.log.id, judged.rejected, session.dialect)
-        raise
+    except _PlantsUnreadableError as error:
+        found = error.found
+    plant_codes = [one.plant_code for one in found]
+    counts = session.write(
+        piece, known or SyncCounts(), lambda connection: apply(connection, plant_codes), refused_plants=plant_codes
+    )
+    raise SliceRefusedError(f"Of slice {piece.key} not all is written. {' '.join(map(str, found))}", counts)
+
+
+def _as_critical(rejected: pd.DataFrame, plant_codes: Collection[str]) -> pd.DataFrame:
+    """Return refused records (see `Judged`) with those of some plants as critical."""
+    if not plant_codes or rejected.empty:
+        return rejected
+    is_critical = rejected["plant_code"].isin(plant_codes)
+    return rejected.assign(severity=rejected["severity"].mask(is_critical, Severity.CRITICAL.value))
 
 
 def write_slice(

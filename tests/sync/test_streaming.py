@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage.tables import (
@@ -25,13 +26,14 @@ from cmms_pipelines.storage.tables import (
     equipment_running_times,
     plants,
     sync_rejections,
+    sync_slices,
 )
 from tests.conftest import Database
 from tests.domain.samples import master_record, reading_record
 from tests.emulator_server import Emulator
 from tests.sync.conftest import Source, settings_for
 from tests.sync.served import Served, serving
-from tests.sync.tables import content, log_of
+from tests.sync.tables import content, log_of, newest_log
 
 DAY = date(2013, 10, 28)
 PLANTS = ["B6JF", "B6LG"]
@@ -136,20 +138,64 @@ def test_masters_in_chunks_are_the_masters_at_once(server: tuple[Emulator, Serve
     assert found[0][0].refused > 1
 
 
-def test_a_plant_of_which_nothing_can_be_read_stops_its_slice_even_in_its_last_chunk(
+def test_a_plant_of_which_nothing_can_be_read_is_refused_as_critical_and_the_others_of_its_slice_are_written(
     server: tuple[Emulator, Served], chunked: Source
 ) -> None:
-    from cmms_pipelines.domain.errors import PermanentError  # noqa: PLC0415
-
     _, served = server
-    readable = [reading_record(EQUNR=number, SWERK=PLANTS[0]) for number in MACHINES]
-    served.readings = readable + [reading_record(EQUNR=f"N{number}", SWERK=PLANTS[1], DATE="??") for number in range(60)]
+    good = [reading_record(EQUNR=number, SWERK=PLANTS[0]) for number in MACHINES]
+    bad = [reading_record(EQUNR=f"N{number}", SWERK=PLANTS[1], DATE="??") for number in range(60)]
+    served.readings = good + bad
     chunked.settings = chunked.settings.model_copy(update={"sync_chunk_rows": 10})
-    with pytest.raises(PermanentError, match="plant_unreadable: plant B6LG, 60 records"):
+    for stored in ({"records_inserted": 6}, {"records_unchanged": 6}):  # the same sync again does the slice again
+        with pytest.raises(PermanentError, match="plant_unreadable: plant B6LG, 60 records"):
+            chunked.running_times(DAY, key="night")
+        assert len(content(chunked.engine)) == 6
+        log = newest_log(chunked.engine)
+        expected = {"status": "partial", "records_processed": 66, "records_failed": 60, "slices_done": 0} | stored
+        assert {name: log[name] for name in expected} == expected
+        assert log["slices_total"] == 1
+        with chunked.engine.connect() as connection:
+            refused = sa.select(sync_rejections.c.severity, sync_rejections.c.plant_code).where(sync_rejections.c.is_primary)
+            assert connection.execute(refused).all() == [("critical", "B6LG")] * 60
+            written = sa.select(sync_slices.c.plant_codes, sync_slices.c.counts).where(sync_slices.c.sync_log_id == log["id"])
+            (entry,) = connection.execute(written).all()
+            assert (entry.plant_codes, entry.counts["records_processed"]) == ([PLANTS[0]], 66)
+    served.readings = good + [record | {"DATE": DAY.isoformat(), "EQUNR": "N1"} for record in bad[:1]]
+    assert chunked.running_times(DAY, key="night").counts.merged == 1
+    log = newest_log(chunked.engine)
+    assert (log["status"], log["slices_done"]) == ("success", 1)
+
+
+def test_a_sync_of_which_nothing_can_be_read_has_failed_and_its_books_are_kept(
+    server: tuple[Emulator, Served], chunked: Source
+) -> None:
+    _, served = server
+    served.readings = [reading_record(EQUNR=f"N{number}", SWERK=code, DATE="??") for number in range(30) for code in PLANTS]
+    with pytest.raises(PermanentError, match=r"plant B6JF, 30 records.*plant B6LG, 30 records"):
         chunked.running_times(DAY)
-    assert content(chunked.engine) == []
+    log = newest_log(chunked.engine)
+    assert (log["status"], log["records_processed"], log["records_failed"]) == ("failed", 60, 60)
+    served.readings = [reading_record(EQUNR=number, SWERK=PLANTS[0], DATE="??") for number in MACHINES]  # single bad records
+    chunked.running_times(DAY)
     with chunked.engine.connect() as connection:
-        assert connection.scalar(sa.select(sa.func.count()).where(sync_rejections.c.is_primary)) == 60
+        again = sa.select(sync_rejections.c.severity).where(sync_rejections.c.sync_log_id == newest_log(chunked.engine)["id"])
+        assert set(connection.scalars(again)) == {"error"}
+
+
+def test_a_plant_whose_masters_cannot_be_read_is_refused_as_critical_and_other_plants_are_written(
+    server: tuple[Emulator, Served], chunked: Source
+) -> None:
+    _, served = server
+    served.masters = [master_record(EQUNR=f"A{number}", SWERK=PLANTS[0]) for number in range(3)] + [
+        master_record(EQUNR=f"B{number}", SWERK=PLANTS[1], CREATED_AT="??") for number in range(25)
+    ]
+    with pytest.raises(PermanentError, match="plant_unreadable: plant B6LG, 25 records"):
+        chunked.equipment()
+    with chunked.engine.connect() as connection:
+        numbers = sa.select(equipment.c.equipment_number).where(equipment.c.equipment_number.like("A%"))
+        assert set(connection.scalars(numbers)) == {"A0", "A1", "A2"}
+        severities = sa.select(sync_rejections.c.severity).where(sync_rejections.c.is_primary)
+        assert list(connection.scalars(severities)) == ["critical"] * 25
 
 
 def test_each_stage_has_its_seconds_in_the_log(server: tuple[Emulator, Served], chunked: Source) -> None:
