@@ -5,7 +5,7 @@ What belongs here: what is asked of the source, and the order of days. What does
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -13,13 +13,16 @@ import sqlalchemy as sa
 
 from cmms_pipelines.settings import Settings, UnknownPlantPolicy
 from cmms_pipelines.storage.availability import when_available
+from cmms_pipelines.storage.quality import equipment_per_plant
 from cmms_pipelines.sync.control import Patience
 from cmms_pipelines.sync.plants import known_plants
 from cmms_pipelines.sync.reader import SliceReader
 from cmms_pipelines.sync.readings import ReadingsWriter
 from cmms_pipelines.sync.session import Progress, Slice, SyncSession, require_plants, sync_session
 from cmms_pipelines.sync.slices import work_through
-from cmms_pipelines.sync.source import batched, connect_source, fetch, source_dialect
+from cmms_pipelines.sync.source import connect_source, fetch, source_dialect
+
+_MOST_MACHINES = 100_000  # of a slice of several plants
 
 
 def sync_running_times(
@@ -66,7 +69,8 @@ def sync_running_times(
     if is_full_refresh:
         scope["full_refresh"] = True
     dialect = source_dialect(settings)
-    slices = [Slice(tuple(batch), day) for day in sorted(days) for batch in batched(codes, settings.sync_plants_per_slice)]
+    batches = list(_batches(codes, settings, equipment_per_plant(engine)))
+    slices = [Slice(batch, day) for day in sorted(days) for batch in batches]
     with (
         sync_session(
             engine,
@@ -100,6 +104,25 @@ def sync_running_times(
         when_available(engine, lambda: writer.prepare(days))
         work_through(session, slices, read, writer.write, in_flight=settings.sync_slices_in_flight)
     return session
+
+
+def _batches(codes: Sequence[str], settings: Settings, machines: Mapping[str, int]) -> Iterator[tuple[str, ...]]:
+    """Cut plants into those of one slice each: as many as the settings say, unless they have too many machines.
+
+    Of each record of a slice something is kept until it is written, so a slice does not grow with the plants. One plant is never
+    cut, however large. `machines` says how many each plant has.
+    """
+    batch: list[str] = []
+    room = _MOST_MACHINES
+    for code in codes:
+        count = machines.get(code, 0)
+        if batch and (len(batch) == settings.sync_plants_per_slice or count > room):
+            yield tuple(batch)
+            batch, room = [], _MOST_MACHINES
+        batch.append(code)
+        room -= count
+    if batch:
+        yield tuple(batch)
 
 
 def _day_of(piece: Slice) -> date:

@@ -28,12 +28,14 @@ from cmms_pipelines.storage.tables import (
     sync_rejections,
     sync_slices,
 )
+from cmms_pipelines.sync import running_times
+from cmms_pipelines.sync.running_times import _batches
 from tests.conftest import Database
 from tests.domain.samples import master_record, reading_record
 from tests.emulator_server import Emulator
 from tests.sync.conftest import Source, settings_for
 from tests.sync.served import Served, serving
-from tests.sync.tables import content, log_of, newest_log
+from tests.sync.tables import content, log_of, newest_log, slices
 
 DAY = date(2013, 10, 28)
 PLANTS = ["B6JF", "B6LG"]
@@ -208,6 +210,36 @@ def test_each_stage_has_its_seconds_in_the_log(server: tuple[Emulator, Served], 
     assert session.counts == replace(
         SyncCounts(received=6, inserted=6), stage_seconds=session.counts.stage_seconds, warned=session.counts.warned
     )
+
+
+@given(st.lists(st.integers(0, 150_000), max_size=60), st.integers(1, 20))
+def test_a_slice_has_as_many_plants_as_are_wanted_unless_they_have_too_many_machines(
+    machines: list[int], plants_per_slice: int
+) -> None:
+    of_plants = {f"P{number:02}": count for number, count in enumerate(machines)}
+    codes = [*of_plants, "new"]
+    batches = list(_batches(codes, Settings.model_construct(sync_plants_per_slice=plants_per_slice), of_plants))
+    assert [code for batch in batches for code in batch] == codes
+    for batch, following in zip(batches, [*batches[1:], None], strict=True):
+        count = sum(of_plants.get(code, 0) for code in batch)
+        assert len(batch) <= plants_per_slice
+        assert count <= 100_000 or len(batch) == 1
+        if following is not None:  # none is smaller than it has to be
+            assert len(batch) == plants_per_slice or count + of_plants.get(following[0], 0) > 100_000
+
+
+def test_plants_with_many_machines_are_in_slices_of_their_own(
+    server: tuple[Emulator, Served], chunked: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, served = server
+    served.readings = [reading_record(EQUNR=number, SWERK=PLANTS[0]) for number in MACHINES]
+    with chunked.engine.begin() as connection:
+        last = sa.select(sa.func.max(plants.c.id)).scalar_subquery()
+        connection.execute(sa.insert(equipment).values(equipment_number="X1", plant_id=last))
+    for most, expected in ((7, [(f"{DAY}|B6JF,B6LG", 6)]), (6, [(f"{DAY}|B6JF", 6), (f"{DAY}|B6LG", 0)])):
+        monkeypatch.setattr(running_times, "_MOST_MACHINES", most)
+        chunked.running_times(DAY, key=f"{most}")
+        assert slices(chunked.engine, f"{most}") == expected
 
 
 RUN = """
