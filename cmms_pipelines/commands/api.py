@@ -23,7 +23,7 @@ def check(
     ] = None,
     date: Annotated[
         dt.datetime | None,
-        typer.Option("--date", formats=["%Y-%m-%d"], help="The last of the seven days whose readings are asked for (yesterday)."),
+        typer.Option("--date", formats=["%Y-%m-%d"], help="The last of the seven days that are asked for (yesterday)."),
     ] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds that each request may take.")] = 30,
     *,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from cmms_pipelines.domain import equipment, running_times
+from cmms_pipelines.domain import equipment, judged_work_orders, running_times
 from cmms_pipelines.domain.classification import GroupRule
 from cmms_pipelines.domain.dialects import Dialect
 from cmms_pipelines.domain.quarantine import REFUSING
@@ -38,8 +38,9 @@ def problems_of(
     plants: pd.DataFrame,
     machines: Sequence[Mapping[str, Any]],
     readings: Sequence[Mapping[str, Any]],
-    days: Sequence[date],
+    orders: Sequence[Mapping[str, Any]],
     *,
+    days: Sequence[date],
     rules: Sequence[GroupRule],
 ) -> list[Problem]:
     """Map and judge a sample; return the rules that refuse some of it, the most frequent ones first.
@@ -49,7 +50,8 @@ def problems_of(
         plants: plant_code, plant_id, time_zone.
         machines: raw records of equipment.
         readings: raw records of running hours.
-        days: that the source was asked for.
+        orders: raw records of work orders.
+        days: that the source was asked for readings of.
         rules: of the equipment groups.
     """
     zones = dict(zip(plants["plant_code"], plants["time_zone"], strict=True))
@@ -57,9 +59,13 @@ def problems_of(
     of_masters = equipment.judge(masters, plants, rules).failures
     hours = dialect.running_times_frame(readings, zones)
     of_hours = running_times.judge(running_times.with_context(hours, plants, _no_neighbours(), days)).failures
+    work = dialect.work_orders_frame(orders, zones)
+    plant_ids = dict(zip(plants["plant_code"], plants["plant_id"], strict=True))
+    of_work = judged_work_orders.judge(work, plant_ids, {}).failures
     return [
         *_problems("equipment", machines, of_masters, masters, dialect.equipment_mapping),
         *_problems("running hours", readings, of_hours, hours, dialect.running_time_mapping),
+        *_problems("work orders", orders, of_work, work, dialect.work_order_mapping),
     ]
 
 
@@ -88,7 +94,12 @@ def advice_for(problems: Sequence[Problem]) -> str | None:
         return (
             "Records name plants that the list of plants lacks: complete it (CMMS_PLANTS_FILE), or CMMS_ON_UNKNOWN_PLANT=create."
         )
-    if any(problem.rule.endswith("_invalid") for problem in problems):
+    unreadable = {problem.rule for problem in problems if problem.rule.endswith("_invalid")}
+    if unreadable == {"status_invalid"}:
+        return (
+            "Work orders stand at statuses that nobody knows here: docs/source_data.md says which are read, and from what field."
+        )
+    if unreadable:
         return "Values cannot be read: check CMMS_API_DIALECT, and CMMS_API_DECIMAL_COMMA where numbers have a comma."
     return None
 

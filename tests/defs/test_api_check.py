@@ -8,6 +8,7 @@ import pytest
 from cmms_pipelines.defs.build import build_defs
 from cmms_pipelines.defs.resources import SourceSystem, Warehouse
 from cmms_pipelines.settings import Settings
+from cmms_pipelines.sync.api_check import STEPS
 from tests.conftest import Database
 from tests.emulator_server import TOKEN, running_emulator
 
@@ -37,7 +38,7 @@ def test_the_job_shows_each_step_in_the_ui(database: Database) -> None:
     metadata = next(event.step_output_data.metadata for event in result.all_events if event.is_successful_output)
     assert metadata["diagnosis"].value == "all is well"
     statuses = [record.data["status"] for record in metadata["steps"].records]  # type: ignore[union-attr]
-    assert statuses == ["ok"] * 10
+    assert statuses == ["ok"] * len(STEPS)
 
 
 def test_the_job_fails_with_the_diagnosis_and_without_the_token(database: Database) -> None:

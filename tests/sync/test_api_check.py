@@ -1,11 +1,12 @@
 """Each way in which a connection can be wrong, against a real server, and what the check says about it."""
 
+import asyncio
 import datetime as dt
 import json
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 
 from cmms_pipelines.clients.connect import DIALECTS
-from cmms_pipelines.emulator.server import listen
+from cmms_pipelines.clients.odata import VERSIONS
+from cmms_pipelines.emulator.server import create_app, listen
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.sync.api_check import STEPS, ApiCheck, check_api
 from tests.command_line import CommandLine
@@ -37,7 +40,21 @@ READING = {
     "CNTRR": "100.00",
     "CREATED_AT": "2013-10-29T00:15:00Z",
 }
-GOOD = {"plants": PLANTS, "equipments": {"data": [MASTER]}, "equipments/jam-jalan": {"data": [READING]}}
+ORDER = {
+    "order": "4000000001",
+    "plant": "P1",
+    "equipment_number": "10000001",
+    "order_status": "REL  PRC",
+    "planned_completion": "2013-10-31",
+    "updated_at": "2013-10-28T02:00:00Z",
+}
+GOOD = {
+    "plants": PLANTS,
+    "equipments": {"data": [MASTER]},
+    "equipments/jam-jalan": {"data": [READING]},
+    "work-order": {"data": [ORDER]},
+}
+ORDERS = {"ims": "work-order"} | {name: version.orders for name, version in VERSIONS.items()}
 
 
 def now() -> dt.datetime:
@@ -86,7 +103,7 @@ def test_a_healthy_source_passes_every_step_in_each_dialect(dialect: str) -> Non
     assert result.diagnosis == "all is well"
     assert {step.status for step in result.steps} == {"ok"}
     took = {step.name: step.duration_ms for step in result.steps}
-    assert all(took[name] for name in ("connection", "credentials", "plants", "equipment", "running_times"))
+    assert all(took[name] for name in ("connection", "credentials", "plants", "equipment", "running_times", "work_orders"))
     assert "all good" in result.steps[-1].detail
 
 
@@ -216,6 +233,77 @@ def test_a_reply_in_an_unknown_envelope() -> None:
     assert "no known envelope" in detail
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    ("status", "shown", "advice"),
+    [
+        (403, "status 403", "lack the right"),
+        (404, "(status 404)", "sync_work_orders_nightly off"),
+        (500, "status 500", "in trouble"),
+    ],
+)
+def test_work_orders_that_a_source_refuses_are_told_beside_a_sample_of_the_rest(
+    dialect: str, status: int, shown: str, advice: str
+) -> None:
+    with refusing(dialect, ORDERS[dialect], status) as url:
+        result = check(url, TOKEN, api_dialect=dialect)
+    step, detail, advised = failed(result)
+    assert step == "work_orders"
+    assert ORDERS[dialect] in detail
+    assert shown in detail
+    assert advice in advised
+    assert (result.steps[-1].name, result.steps[-1].status) == ("sample", "ok")
+
+
+def test_a_source_that_is_slow_with_work_orders_alone() -> None:
+    with refusing("ims", ORDERS["ims"], 200, after_s=5) as url:
+        step, _, advice = failed(check(url, TOKEN, timeout_s=1))
+    assert step == "work_orders"
+    assert "--timeout" in advice
+
+
+def test_a_source_without_work_orders_is_well_where_their_sync_is_switched_off() -> None:
+    without = {path: reply for path, reply in GOOD.items() if path != "work-order"}
+    with serving(without) as url:
+        result = check(url, schedules={"sync_work_orders_nightly": {"is_on": False}})
+        at_another_time = check(url, schedules={"sync_work_orders_nightly": {"cron": "0 5 * * *"}})
+    assert result.is_well
+    (step,) = [step for step in result.steps if step.name == "work_orders"]
+    assert step.detail == "not asked for: sync_work_orders_nightly is switched off"
+    assert failed(at_another_time)[0] == "work_orders"
+
+
+def test_days_without_a_changed_work_order_are_no_fault() -> None:
+    with serving({**GOOD, "work-order": {"data": []}}) as url:
+        result = check(url)
+    assert result.is_well
+    (step,) = [step for step in result.steps if step.name == "work_orders"]
+    assert step.detail == "0 records of P1 that changed from 2013-10-22 to 2013-10-28"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule", "advice"),
+    [
+        ("order", None, "work_order_number_missing", "CMMS_API_DIALECT"),
+        ("plant", "P9", "plant_unknown", "CMMS_PLANTS_FILE"),
+        ("order_status", "ERLEDIGT", "status_invalid", "docs/source_data.md"),
+        ("planned_completion", "31/10/13", "due_at_invalid", "CMMS_API_DIALECT"),
+        ("updated_at", None, "updated_at_missing", "CMMS_API_DIALECT"),
+    ],
+)
+def test_work_orders_that_cannot_be_read(field: str, value: str | None, rule: str, advice: str) -> None:
+    with serving({**GOOD, "work-order": {"data": [{**ORDER, field: value}]}}) as url:
+        step, detail, advised = failed(check(url))
+    assert step == "sample"
+    assert f"100% of work orders fail {rule} (as {field}=" in detail
+    assert advice in advised
+
+
+def test_a_work_order_of_a_machine_outside_the_sample_is_no_fault() -> None:
+    with serving({**GOOD, "work-order": {"data": [{**ORDER, "equipment_number": "10000002"}]}}) as url:
+        assert check(url).is_well
+
+
 def test_plants_that_the_list_lacks() -> None:
     strangers = [{**READING, "SWERK": "P9"}]
     with serving({**GOOD, "equipments/jam-jalan": {"data": strangers}}) as url:
@@ -271,6 +359,22 @@ def test_a_clock_that_is_minutes_off(ahead: float, words: str) -> None:
     assert "NTP" in advice
 
 
+@contextmanager
+def refusing(dialect: str, endpoint: str, status: int, after_s: float = 0) -> Iterator[str]:
+    """The emulator, all of whose endpoints answer but one: that one has this status for everybody."""
+    app = create_app(TOKEN, dialect=dialect)
+
+    @app.middleware("http")
+    async def refuse(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        if request.url.path != f"/{endpoint}":
+            return await answer(request)
+        await asyncio.sleep(after_s)
+        return JSONResponse({"message": "not for you"}, status)
+
+    with listen("127.0.0.1", 0) as server_socket, running(app, server_socket) as url:
+        yield url
+
+
 def plants_file(folder: Path, *codes: str) -> Path:
     path = folder / "plants.csv"
     path.write_text("plant_code\n" + "\n".join(codes) + "\n", encoding="utf-8")
@@ -290,6 +394,15 @@ def test_the_command_ends_with_0_only_if_all_is_well_and_shows_no_secret() -> No
     assert "skipped" in ill.stdout
     assert SECRET not in ill.stdout + ill.stderr
     assert server.token not in well.stdout + well.stderr
+
+
+def test_the_command_ends_with_1_where_work_orders_alone_are_refused() -> None:
+    with refusing("odata_v4", ORDERS["odata_v4"], 403) as url:
+        environment = {"CMMS_API_URL": url, "CMMS_API_TOKEN": TOKEN, "CMMS_API_DIALECT": "odata_v4"}
+        told = CommandLine(environment)("api", "check", "--date", "2013-10-28")
+    assert told.returncode == 1
+    assert f"work_orders: GET {ORDERS['odata_v4']}" in told.stderr
+    assert "status 403" in told.stderr
 
 
 @contextmanager
