@@ -6,6 +6,7 @@ What belongs here: which requests there are. What does not: how pages follow eac
 A reading of an OData source is spread over three lists: the document has the values, its measuring point says what they
 mean (overflow limit, counting backwards) and whose they are, the equipment has the description. Points and equipment are
 fetched once per client and joined to the documents here, so that a record that is refused later lies whole in the quarantine.
+Masters need the points alone.
 """
 
 import datetime as dt
@@ -16,7 +17,7 @@ from typing import Self
 
 from cmms_pipelines.clients.envelope import Record
 from cmms_pipelines.clients.odata_pages import PagedLists, encoded, link_to
-from cmms_pipelines.clients.odata_reference import MACHINE_PROPERTIES, POINT_PROPERTIES, Once, Reference
+from cmms_pipelines.clients.odata_reference import MACHINE_PROPERTIES, POINT_PROPERTIES, Once, Points, Reference
 from cmms_pipelines.clients.replies import RefusedError
 from cmms_pipelines.clients.transport import Transport
 from cmms_pipelines.domain.errors import PermanentError
@@ -72,6 +73,7 @@ class ODataApi:
         self._version = version
         self._lists = PagedLists(transport, base_url)
         self._now = now
+        self._points = Once(self._fetch_points)
         self._reference = Once(self._fetch_reference)
         self._documents_name_plants = Once(self._ask_for_plants_of_documents)
 
@@ -100,8 +102,8 @@ class ODataApi:
         plants = _literals(plant_codes)
         for condition in self._conditions(self._version.equipment, self._not_ended(), "MaintenancePlant", plants):
             for page in self._segments(condition):
-                reference = self._reference.get()
-                yield [reference.with_counter(machine) for machine in page]
+                points = self._points.get()
+                yield [points.with_counter(machine) for machine in page]
 
     def running_times(self, plant_codes: Sequence[str], start: dt.date, end: dt.date) -> Iterator[list[Record]]:
         """Documents of hour counters, each with its point and machine.
@@ -131,15 +133,18 @@ class ODataApi:
             options = {"$filter": condition, "$orderby": "MaintenanceOrder"}
             yield from self._pages(self._version.orders, options, "MaintenanceOrder")
 
+    def _fetch_points(self) -> Points:
+        options = {"$select": ",".join(POINT_PROPERTIES), "$orderby": "MeasuringPoint"}
+        return Points(self._all(self._version.points, options, "MeasuringPoint"))
+
     def _fetch_reference(self) -> Reference:
-        points = {"$select": ",".join(POINT_PROPERTIES), "$orderby": "MeasuringPoint"}
         select = ("Equipment", "ValidityEndDate", *MACHINE_PROPERTIES)
         machines = [
             {name: machine.get(name) for name in ("Equipment", *MACHINE_PROPERTIES)}
             for page in self._segments(self._not_ended(), select)
             for machine in page
         ]
-        return Reference(self._all(self._version.points, points, "MeasuringPoint"), machines)
+        return Reference(self._points.get(), machines)
 
     def _ask_for_plants_of_documents(self) -> bool:
         """Whether documents can be filtered by plant; a service that does not know the property refuses the question.

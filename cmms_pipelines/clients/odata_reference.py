@@ -29,20 +29,32 @@ _SET = (True, "X", "x", "true")
 _TIME = ("S", "s")  # SI units of time
 
 
-class Reference:
-    """Measuring points and machines, as far as they help to understand a document."""
+class Points:
+    """Measuring points, by their number and by the machine whose hours they count."""
 
-    def __init__(self, points: Iterable[Record], machines: Iterable[Record]) -> None:
-        """`points` have `POINT_PROPERTIES`, `machines` Equipment and `MACHINE_PROPERTIES`."""
-        self._points = {str(point.get("MeasuringPoint")): point for point in points}
-        self._machines = {str(machine.get("Equipment")): machine for machine in machines}
+    def __init__(self, points: Iterable[Record]) -> None:
+        """`points` have `POINT_PROPERTIES`."""
+        self.by_number: Mapping[str, Record] = {str(point.get("MeasuringPoint")): point for point in points}
         self._counter_of: dict[str, Record] = {}
-        for point in self._points.values():
+        for point in self.by_number.values():
             equipment = point.get("Equipment")
             if equipment and counts_hours(point):
                 known = self._counter_of.get(str(equipment))
                 if known is None or known.get("MeasuringPointIsInactive") in _SET:
                     self._counter_of[str(equipment)] = point
+
+    def with_counter(self, machine: Record) -> Record:
+        """A machine with the measuring point of its hours, one in use before one that is inactive."""
+        return _with(self._counter_of.get(str(machine.get("Equipment"))), OF_POINT_IN_EQUIPMENT, machine)
+
+
+class Reference:
+    """Measuring points and machines, as far as they help to understand a document."""
+
+    def __init__(self, points: Points, machines: Iterable[Record]) -> None:
+        """`machines` have Equipment and `MACHINE_PROPERTIES`."""
+        self._points = points.by_number
+        self._machines = {str(machine.get("Equipment")): machine for machine in machines}
         self._points_of_plant: dict[str, list[str]] = {}
         for number, point in self._points.items():
             plant = self._machines.get(str(point.get("Equipment")), {}).get("MaintenancePlant")
@@ -58,10 +70,6 @@ class Reference:
                 known = _with(point, POINT_PROPERTIES, document)
                 joined.append(_with(self._machines.get(str(known.get("Equipment"))), MACHINE_PROPERTIES, known))
         return joined
-
-    def with_counter(self, machine: Record) -> Record:
-        """A machine with the measuring point of its hours, one in use before one that is inactive."""
-        return _with(self._counter_of.get(str(machine.get("Equipment"))), OF_POINT_IN_EQUIPMENT, machine)
 
     def points_of(self, plant_codes: Iterable[str]) -> list[str]:
         """The hour counters of all machines of the plants."""

@@ -23,6 +23,8 @@ from tests.emulator_server import TOKEN, Emulator, running_emulator
 DAY = dt.date(2013, 10, 28)
 QUICK = Retries(attempts=12, wait_initial_s=0.001, wait_max_s=0.004, wait_jitter_s=0.001, retry_after_max_s=0.01)
 DIALECTS = {"odata_v2": V2, "odata_v4": V4}
+ONE_PAGE = 10_000  # rows: each list is one request
+PLANTS = ["B6JF", "DLLG", "EVEW", "UAEW"]
 NUMBERS = {str(reading.number) for reading in flight_hours().readings(DAY, DAY)}
 both = pytest.mark.parametrize("dialect", DIALECTS)
 
@@ -62,15 +64,32 @@ def test_a_day_of_every_plant_is_whole_and_each_document_has_its_point_and_machi
     assert all((call.status, call.attempts, call.error) == (200, 1, None) for call in calls)
 
 
-def test_points_and_equipment_are_fetched_once_for_all_threads(emulator: tuple[Emulator, str]) -> None:
-    calls: list[ApiCall] = []
-    version = DIALECTS[emulator[1]]
-    with client(*emulator, calls, max_in_flight=4) as api, ThreadPoolExecutor(4) as threads:
-        days = [DAY + dt.timedelta(days=offset) for offset in range(4)]
+@both
+def test_points_and_equipment_are_fetched_once_for_all_threads(dialect: str) -> None:
+    version, days = DIALECTS[dialect], [DAY + dt.timedelta(days=offset) for offset in range(4)]
+    with (
+        running_emulator(dialect=dialect, page_size=ONE_PAGE) as server,
+        client(server, dialect, max_in_flight=4) as api,
+        ThreadPoolExecutor(4) as threads,
+    ):
         assert all(threads.map(lambda day: list(api.running_times(["B6JF", "DLLG"], day, day)), days))
-        list(api.equipment(["B6JF"]))
-    rows = {endpoint: sum(call.rows for call in calls if call.endpoint == endpoint) for endpoint in (version.points,)}
-    assert rows == {version.points: 4_043}
+        # of the documents each day, and once whether they name plants
+        hours = {version.documents: len(days) + 1, version.points: 1, version.equipment: 1}
+        assert asked(server) == hours
+        assert all(threads.map(lambda code: list(api.equipment([code])), PLANTS))
+        assert asked(server) == hours | {version.equipment: 1 + len(PLANTS)}
+
+
+@both
+def test_masters_are_downloaded_by_plant_alone_and_their_points_once_for_all_threads(dialect: str) -> None:
+    version = DIALECTS[dialect]
+    with (
+        running_emulator(dialect=dialect, page_size=ONE_PAGE) as server,
+        client(server, dialect, max_in_flight=4) as api,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        assert all(threads.map(lambda code: list(api.equipment([code])), PLANTS))
+        assert asked(server) == {version.equipment: len(PLANTS), version.points: 1}
 
 
 def test_of_several_time_segments_the_newest_is_handed_on(emulator: tuple[Emulator, str]) -> None:
@@ -280,6 +299,11 @@ def test_work_orders_are_asked_for_by_the_day_of_their_last_change() -> None:
         asked = unquote(source.seen[0].query)
     window = "LastChangeDateTime ge 2014-03-01T00:00:00Z and LastChangeDateTime lt 2014-04-01T00:00:00Z"
     assert f"{window} and (MaintenancePlant eq 'P1')" in asked
+
+
+def asked(server: Emulator) -> dict[str, int]:
+    """How many requests each list has had."""
+    return {path.removeprefix("/"): count for path, count in server.stats()["endpoints"].items()}
 
 
 def value(rows: list[dict[str, Any]], link: str | None = None) -> Any:  # noqa: ANN401 - a scripted reply

@@ -1,6 +1,7 @@
 """The same flights through each dialect end in the same tables, row by row."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from cmms_pipelines.clients.odata import VERSIONS
 from cmms_pipelines.domain.errors import PermanentError
 from cmms_pipelines.emulator.flights import flight_hours
 from cmms_pipelines.storage.engine import make_engine
@@ -144,6 +146,26 @@ def test_a_refused_record_lies_in_the_quarantine_with_its_measuring_point(synced
     with synced_as["odata_v4"].connect() as connection:
         kept = connection.scalar(payload)
     assert {"MeasurementDocument", "Equipment", "CounterOverflowRdngThreshold", "MsrgPtIsCountingBackwards"} <= kept.keys()
+
+
+@pytest.mark.parametrize("dialect", ODATA)
+def test_a_sync_downloads_no_list_twice(database: Database, tmp_path: Path, dialect: str) -> None:
+    version, codes, days = VERSIONS[dialect], ["B6JF", "DLLG", "EVEW", "UAEW"], DAYS[:2]
+    with running_emulator(dialect=dialect, page_size=10_000) as server:
+        source = Source(database, settings_for(server, database, tmp_path, api_dialect=dialect, api_plants_per_call=1))
+
+        def asked_by(sync: Callable[[], object]) -> Counter[str]:
+            before = Counter(server.stats()["endpoints"])
+            sync()
+            return Counter(server.stats()["endpoints"]) - before
+
+        assert asked_by(source.plants) == {f"/{version.plants}": 1}
+        assert asked_by(lambda: source.equipment(codes)) == {f"/{version.equipment}": len(codes), f"/{version.points}": 1}
+        assert asked_by(lambda: source.running_times(*days, plants=codes)) == {
+            f"/{version.documents}": len(codes) * len(days) + 1,  # and once whether documents name plants
+            f"/{version.points}": 1,
+            f"/{version.equipment}": 1,
+        }
 
 
 def test_a_service_that_pages_in_a_circle_fails_the_sync_and_leaves_nothing_half(database: Database, tmp_path: Path) -> None:
