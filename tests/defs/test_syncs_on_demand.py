@@ -1,6 +1,7 @@
 """Sync now, backfill and retry as an operator starts them from the launchpad, on real data."""
 
 from collections.abc import Callable
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -11,6 +12,8 @@ from cmms_pipelines.storage.tables import api_sync_logs, equipment, equipment_ru
 from tests.conftest import Database
 from tests.defs.conftest import run
 from tests.storage.inbox_world import query, work_order
+from tests.sync.flown import Flown
+from tests.sync.tables import hours_by_machine_and_day
 
 HOURS = dg.AssetKey(["cmms", "equipment_running_times"])
 Start = Callable[..., dg.ExecuteInProcessResult]
@@ -68,6 +71,26 @@ def test_plants_machines_and_days_are_synced_now_and_a_range_is_backfilled(
     assert "is not within" in failure_of(start("backfill_running_times", first_day="2013-01-01", last_day="2999-01-01"))
     assert "is no day" in failure_of(start("sync_now", first_day="yesterday"))
     assert "There is no sync masters" in failure_of(start("sync_now", what=["masters"]))
+
+
+def test_machines_are_synced_now_and_backfilled_by_their_numbers(start: Start, database: Database, flown: Flown) -> None:
+    machine, last = "N637JB", date(2013, 10, 30)
+    days = [last - timedelta(days=back) for back in range(3)]
+    flew = {key: hours for key, hours in flown.expected(*days).items() if key[0] == machine}
+    assert len(flew) > 1
+    assert start("sync_plants").success
+    assert start("sync_now", equipment=[machine], first_day=str(last)).success
+    assert hours_by_machine_and_day(database.engine) == pytest.approx({(machine, last): flew[machine, last]}, abs=1e-4)
+    assert count(database, equipment) == 1
+    unknown = failure_of(start("backfill_running_times", equipment=["N637JX"], first_day=str(last), last_day=str(last)))
+    assert unknown.startswith("Unknown equipment number N637JX: nothing was synced")
+    assert start("backfill_running_times", equipment=[machine], first_day=str(days[-1]), last_day=str(last)).success
+    assert hours_by_machine_and_day(database.engine) == pytest.approx(flew, abs=1e-4)
+    table = api_sync_logs.c
+    with database.engine.connect() as connection:
+        scopes = connection.scalars(sa.select(table.scope).where(table.sync_type != "plants").order_by(table.id)).all()
+    shared = {"plants": "all", "equipment": [machine]}
+    assert scopes == [shared, {**shared, "from": str(last), "to": str(last)}, {**shared, "from": str(days[-1]), "to": str(last)}]
 
 
 def test_what_failed_is_shown_then_done_again_with_its_missing_slices_alone(

@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from cmms_pipelines.storage.tables import (
     plants,
     sync_rejections,
 )
+from cmms_pipelines.sync.equipment import sync_equipment
 from cmms_pipelines.sync.replay import replay_arrived
 from tests.conftest import Database
 from tests.emulator_server import Emulator
@@ -120,6 +122,24 @@ def test_a_sync_of_some_machines_brings_those_only(ready: Source, flown: Flown) 
     assert hours_by_machine_and_day(ready.engine) == pytest.approx(wanted, abs=1e-3)
     assert session.counts.received == len([reading for reading in flown.received(*WEEK) if reading[0] in {"N526JB", "N725MQ"}])
     assert log_of(ready.engine, session.log.id)["scope"]["equipment"] == ["N526JB", "N725MQ"]
+
+
+def test_the_log_of_a_sync_of_masters_says_whose_they_are_and_how_it_was_asked_for(source: Source) -> None:
+    source.plants()
+
+    def scope_of(*plant_codes: str, **given: Any) -> Any:  # noqa: ANN401 - as the log has it
+        codes, key = list(plant_codes), repr((plant_codes, given))
+        session = sync_equipment(source.engine, source.settings, codes, sync_key=key, run_id=None, progress=silent, **given)
+        return log_of(source.engine, session.log.id)["scope"]
+
+    some = ["B6JF", "DLLG"]
+    assert scope_of("DLLG", "B6JF") == {"plants": some}
+    assert scope_of(*some, equipment_numbers=["N190JB"]) == {"plants": some, "equipment": ["N190JB"]}
+    assert scope_of("B6JF", is_full_refresh=True) == {"plants": ["B6JF"], "full_refresh": True}
+    with source.engine.begin() as connection:
+        connection.execute(sa.update(plants).where(plants.c.plant_code.not_in(some)).values(is_active=False))
+    both = {"equipment_numbers": ["N193JB", "N190JB"], "is_full_refresh": True}
+    assert scope_of(*some, **both) == {"plants": "all", "equipment": ["N190JB", "N193JB"], "full_refresh": True}
 
 
 def test_readings_that_came_before_their_equipment_are_applied_once_it_arrives(source: Source, flown: Flown) -> None:
