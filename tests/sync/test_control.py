@@ -1,5 +1,6 @@
 """Who may sync what and when: one sync of a scope at a time, pauses between two slices, stops, and cancels that leave order."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -243,22 +244,62 @@ def test_a_sync_whose_place_was_taken_while_it_was_away_does_not_go_on(database:
         claim.release()
 
 
-def test_progress_counts_what_an_earlier_attempt_did_and_leaves_waiting_out_of_the_pace(database: Database) -> None:
+def test_progress_counts_what_an_earlier_attempt_did_but_not_as_work_of_this_one(database: Database) -> None:
     def fail_late(session: SyncSession, piece: Slice) -> SyncCounts:
         if piece == PIECES[4]:
             raise PermanentError("no such plant")
         return count_one(session, piece)
 
+    def slowly(session: SyncSession, piece: Slice) -> SyncCounts:
+        time.sleep(0.8)
+        return count_one(session, piece)
+
     with pytest.raises(PermanentError):
         sync(database, fail_late)
     told: list[str] = []
-    sync(database, progress=told.append)
+    sync(database, slowly, progress=told.append)
     assert told[0] == "4 of 6 slices were done by an earlier attempt and are left out"
     assert told[1].startswith("slice 5 of 6: 1 records, 0 refused, ")
+    assert not told[1].endswith("about 0 s left")  # the sixth takes as long as the fifth
     assert told[-1].startswith("slice 6 of 6: 2 records, 0 refused, ")
     assert told[-1].endswith("about 0 s left")
     log = newest_log(database.engine)
     assert (log["slices_total"], log["slices_done"]) == (6, 2)
+
+
+def test_pace_and_time_left_are_those_of_the_time_worked_without_the_waiting(database: Database) -> None:
+    least_s, most_s, told = list[float](), list[float](), list[str]()
+    begun_at, held_s = time.monotonic(), 0.0
+    worked_at = begun_at
+
+    def work(session: SyncSession, piece: Slice) -> SyncCounts:
+        nonlocal worked_at, held_s
+        worked_at, held_s = (time.monotonic() if piece == PIECES[0] else worked_at), session.turn.seconds_held
+        time.sleep(0.2)
+        counts = session.write(piece, SyncCounts(received=100), lambda _connection: SyncCounts(inserted=100))
+        least_s.append(time.monotonic() - worked_at - held_s)
+        return counts
+
+    def progress(message: str) -> None:
+        if message.startswith("slice"):
+            most_s.append(time.monotonic() - begun_at - held_s)
+            told.append(message)
+        with database.engine.begin() as connection:
+            if message.startswith("slice 2"):
+                sync_controls.pause(connection, actor="jane", reason=None)
+            elif message.startswith("paused"):
+                time.sleep(2)
+                sync_controls.resume(connection, actor="jane")
+
+    sync(database, work, progress=progress)
+    assert held_s >= 2
+    for done, (message, least, most) in enumerate(zip(told, least_s, most_s, strict=True), start=1):
+        found = re.fullmatch(r"slice (\d+) of 6: (\d+) records, 0 refused, (\d+) records/s, about (\d+) s left", message)
+        assert found
+        slices, records, rate, left = map(int, found.groups())
+        assert (slices, records) == (done, 100 * done)
+        assert records / most - 0.5 <= rate <= records / least + 0.5
+        assert least / done * (6 - done) - 0.5 <= left <= most / done * (6 - done) + 0.5
 
 
 def test_how_long_a_sync_waits_for_another_is_a_setting() -> None:
