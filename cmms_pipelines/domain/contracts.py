@@ -95,7 +95,7 @@ def _short_enough(column: str) -> CheckedRule:
 
 
 def _at_least_zero(column: str) -> CheckedRule:
-    message = f"{column} is negative: an hour counter cannot be."
+    message = f"{column} is negative, which no hour counter is: correct it at the source."
     return _rule(column, f"{column}_negative", Severity.ERROR, message, lambda cells: ~(cells[column] < 0))
 
 
@@ -119,14 +119,14 @@ PLANT_RULES: Sequence[CheckedRule] = (
         "time_zone",
         "time_zone_unknown",
         Severity.ERROR,
-        "time_zone is no name of the IANA database (example: Europe/Berlin).",
+        "time_zone is no name of the IANA database, such as Europe/Berlin: correct it in the plants file or at the source.",
         lambda cells: pd.isna(cells["time_zone"]) | cells["time_zone"].isin(available_timezones()),
     ),
     _rule(
         "plant_code",
         "plant_code_not_unique",
         Severity.ERROR,
-        "The plant code comes twice; the first record is kept.",
+        "The plant code comes twice, and the first record is kept: remove the other one from the plants file or at the source.",
         lambda cells: ~cells["plant_code"].duplicated() | pd.isna(cells["plant_code"]),
     ),
 )
@@ -147,7 +147,8 @@ EQUIPMENT_RULES: Sequence[CheckedRule] = (
         "equipment_number",
         "equipment_number_not_unique",
         Severity.ERROR,
-        "The equipment number comes twice with different values; the newest record is kept.",
+        "The equipment number comes twice with different values, and the newest record is kept: remove the other one at the "
+        "source.",
         lambda cells: ~cells["is_superseded"],
     ),
 )
@@ -184,7 +185,7 @@ RUNNING_TIME_RULES: Sequence[CheckedRule] = (
         "running_hours",
         "reading_missing",
         Severity.ERROR,
-        "Neither running hours nor a counter: the record says nothing.",
+        "Neither running hours nor a counter came, so the record says nothing: enter the reading at the source.",
         lambda cells: (
             pd.notna(cells["running_hours"])
             | pd.notna(cells["cumulative_hours"])
@@ -280,28 +281,30 @@ RUNNING_TIME_RULES: Sequence[CheckedRule] = (
         "equipment_number",
         "equipment_unknown",
         Severity.ERROR,
-        "No master record for this equipment: the reading waits and is applied once the equipment arrives.",
+        "No master record for this equipment: the reading waits and is applied once the equipment arrives. Where it should have "
+        "arrived, ask for its master record at the source; where it never will, discard the reading.",
         lambda cells: pd.notna(cells["equipment_id"]) | pd.isna(cells["equipment_number"]),
     ),
     _rule(
         "is_reversed",
         "reading_cancelled",
         Severity.INFO,
-        "The document was cancelled: the reading is taken off its day, and comes back when the cancellation is taken back.",
+        "The document was cancelled: the reading is taken off its day, and comes back when the cancellation is taken back. "
+        "Nothing to do.",
         lambda cells: ~cells["is_reversed"],
     ),
     _rule(
         "is_replaced",
         "counter_replaced",
         Severity.INFO,
-        "The source says that the counter was swapped: a counter event is recorded, lifetime hours go on.",
+        "The source says that the counter was swapped: a counter event is recorded, lifetime hours go on. Nothing to do.",
         lambda cells: ~cells["is_replaced"] | cells["is_reversed"],
     ),
     _rule(
         "cumulative_hours",
         "counter_from_difference",
         Severity.INFO,
-        "Only the hours since the reading before were entered: the counter follows from them.",
+        "Only the hours since the reading before were entered: the counter follows from them. Nothing to do.",
         lambda cells: ~cells["is_difference"],
     ),
     _rule(
@@ -339,7 +342,8 @@ WORK_ORDER_RULES: Sequence[CheckedRule] = (
         "equipment_number",
         "equipment_unknown",
         Severity.ERROR,
-        "No master record for this equipment: the order waits and is applied once the equipment arrives.",
+        "No master record for this equipment: the order waits and is applied once the equipment arrives. Where it should have "
+        "arrived, ask for its master record at the source; where it never will, discard the order.",
         lambda cells: pd.notna(cells["equipment_id"]) | pd.isna(cells["equipment_number"]),
     ),
 )
