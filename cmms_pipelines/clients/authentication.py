@@ -5,10 +5,11 @@ import base64
 from cmms_pipelines.domain.errors import PermanentError
 
 MODES = ("raw", "bearer", "basic")
+_TELLING_CHARACTERS = 4  # fewer of them tell nothing of a secret, and end many a text by chance
 
 
 class Credentials:
-    """A token and how it is sent. Neither shows in `repr`, and `scrub` takes both out of any text."""
+    """A token and how it is sent. Neither shows in `repr`, and `scrub` takes both out of any text, though it be cut within."""
 
     def __init__(self, token: str, mode: str) -> None:
         """`basic` takes `user:password`. Raises `PermanentError` for a token that cannot be sent."""
@@ -36,4 +37,8 @@ class Credentials:
     def scrub(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***")
+        for secret in self._secrets:
+            for length in range(len(secret) - 1, _TELLING_CHARACTERS - 1, -1):
+                if text.endswith(secret[:length]):
+                    return text[:-length] + "***"
         return text

@@ -93,6 +93,11 @@ def broken(reply: Came, reason: str) -> UnreliableReplyError:
     return UnreliableReplyError(f"{reply.text}; cut or broken JSON ({reason})")
 
 
+def interrupted(reply: Came, reason: str) -> UnreliableReplyError:
+    """Return the error of a body that did not come to its end, or came damaged."""
+    return UnreliableReplyError(f"{reply.text}; cut off or damaged on its way ({reason})")
+
+
 def decode(response: httpx.Response, what: str, scrub: Scrub, now: dt.datetime) -> Json:
     """The JSON of a successful reply that has been read; raises as `refuse_unless_json` does, and for a broken body."""
     reply = came(response, response.content, what, scrub, now)

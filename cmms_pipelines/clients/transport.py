@@ -18,6 +18,7 @@ import httpx
 import stamina
 
 from cmms_pipelines.clients.authentication import Credentials
+from cmms_pipelines.clients.beginning import Beginning
 from cmms_pipelines.clients.budget import RateBudget
 from cmms_pipelines.clients.envelope import Json, Record, records_and_next, total_of
 from cmms_pipelines.clients.replies import (
@@ -26,6 +27,7 @@ from cmms_pipelines.clients.replies import (
     broken,
     came,
     decode,
+    interrupted,
     is_json,
     refuse_unless_json,
 )
@@ -233,8 +235,12 @@ class Transport:
         try:
             response = self._http.send(request, stream=True)
             progress.status = response.status_code
+            beginning = Beginning(response)
             try:
                 return receive(response, what)
+            except (httpx.TransportError, httpx.DecodingError) as error:
+                reply = came(response, beginning.read(), what, self._credentials.scrub, self._now())
+                raise interrupted(reply, self._reason(error)) from error
             finally:
                 progress.bytes_received += response.num_bytes_downloaded
                 response.close()
@@ -244,11 +250,13 @@ class Transport:
             raise TransientError(
                 f"{what}: no answer in time ({type(error).__name__}); check that CMMS_API_URL can be reached"
             ) from error
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            reason = self._credentials.scrub(f"{type(error).__name__}: {error}")
+        except httpx.TransportError as error:
             raise TransientError(
-                f"{what}: the connection failed ({reason}); check CMMS_API_URL and that the source is up"
+                f"{what}: the connection failed ({self._reason(error)}); check CMMS_API_URL and that the source is up"
             ) from error
+
+    def _reason(self, error: httpx.HTTPError) -> str:
+        return self._credentials.scrub(f"{type(error).__name__}: {error}")
 
     def _read_whole(self, response: httpx.Response, what: str) -> Json:
         response.read()

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Request, Response
+from starlette.types import Receive, Scope, Send
 
 from cmms_pipelines.emulator.server import listen
 from tests.emulator_server import running
@@ -39,6 +40,22 @@ def reply(
     if content_type:
         named["content-type"] = content_type
     return Response(content, status, named)
+
+
+class _CutResponse(Response):
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        # Returning without the rest makes the server close the connection.
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+
+
+def cut_reply(content: str | bytes, *, is_chunked: bool = False, **headers: str) -> Response:
+    """A reply whose connection ends behind `content`, although its length or its last chunk promises more."""
+    whole = reply(content, **headers)
+    response = _CutResponse(whole.body, headers=dict(whole.headers) | {"content-length": str(len(whole.body) + 1000)})
+    if is_chunked:
+        del response.headers["content-length"]
+    return response
 
 
 @contextmanager

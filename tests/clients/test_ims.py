@@ -135,13 +135,23 @@ def test_each_kind_of_fault_is_retried_until_it_succeeds(kind: str) -> None:
     assert all(call.error is None and call.status == 200 for call in calls)
 
 
-@pytest.mark.parametrize("kind", ["429", "500", "502", "timeout", "truncate", "login"])
-def test_a_fault_that_stays_is_a_transient_error(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("429", "status 429, application/json, .*Too Many Attempts"),
+        ("500", "status 500, text/html, '<!doctype html><title>Server Error"),
+        ("502", "status 502, text/html, '<html>"),
+        ("timeout", "no answer in time"),
+        ("truncate", r"status 200, application/json, '\{\"data\":\[\{.*'; cut off or damaged"),
+        ("login", "status 200, text/html, '<!doctype html><title>Sign in"),
+    ],
+)
+def test_a_fault_that_stays_is_a_transient_error(kind: str, told: str) -> None:
     retries = Retries(attempts=3, wait_initial_s=0.001, wait_max_s=0.002, wait_jitter_s=0, retry_after_max_s=0.01)
     with (
         running_emulator(faults=f"{kind}=1,hang_s=20") as emulator,
         client(emulator, retries=retries, timeouts=Timeouts(read_s=0.1)) as api,
-        pytest.raises(TransientError, match=r"GET plants of http://127.0.0.1:\d+/: .*\(3 attempts\)"),
+        pytest.raises(TransientError, match=rf"GET plants of http://127.0.0.1:\d+/: {told}.*\(3 attempts\)"),
     ):
         api.plants()
 

@@ -19,7 +19,7 @@ from cmms_pipelines.clients.transport import Page, Retries, Timeouts, Transport
 from cmms_pipelines.domain.api_calls import ApiCall
 from cmms_pipelines.domain.errors import CmmsError, PermanentError, TransientError
 from cmms_pipelines.emulator.server import base_url, listen
-from tests.clients.scripted_source import reply, scripted_source
+from tests.clients.scripted_source import cut_reply, reply, scripted_source
 
 TOKEN = "s3cr3t-t0ken-value"
 QUICK = Retries(attempts=3, wait_initial_s=0.001, wait_max_s=0.002, wait_jitter_s=0)
@@ -392,6 +392,70 @@ def test_a_compressed_reply_is_spooled_and_a_damaged_one_is_an_error(damage: int
         else:
             assert list(client.spool("equipments")) == records
             assert calls[0].bytes_received == len(packed)
+
+
+def packed(text: str) -> bytes:
+    return gzip.compress(text.encode(), mtime=0)
+
+
+def damaged(body: bytes, position: int) -> bytes:
+    return body[:position] + b"\xff\xff\xff" + body[position + 3 :]
+
+
+BEGINNING = '{"data":[{"EQUNR":"N526JB"},{"text":"'
+LONG = BEGINNING + "".join(f"{number} " for number in range(1000))
+
+
+@pytest.mark.parametrize("read", [Transport.get, Transport.page, Transport.spool])
+@pytest.mark.parametrize(
+    ("bad", "quoted", "reason"),
+    [
+        (cut_reply(LONG), LONG[:120], f"RemoteProtocolError: .*received {len(LONG)} bytes, expected {len(LONG) + 1000}"),
+        (cut_reply(LONG, is_chunked=True), LONG[:120], "RemoteProtocolError: .*incomplete chunked read"),
+        (cut_reply(packed(LONG)[:-9], Content_Encoding="gzip"), LONG[:120], "RemoteProtocolError"),
+        (reply(damaged(packed(LONG), 1200), Content_Encoding="gzip"), LONG[:120], "DecodingError"),
+        (reply(damaged(packed(LONG), 2), Content_Encoding="gzip"), packed(LONG)[:2].decode("utf-8", "replace"), "DecodingError"),
+        (cut_reply(b""), None, "RemoteProtocolError"),
+    ],
+    ids=["length", "chunks", "cut gzip", "damaged gzip", "no gzip", "nothing"],
+)
+def test_a_reply_that_breaks_off_on_its_way_is_a_transient_error_that_says_how_it_began(
+    read: Callable[[Transport, str], object], bad: Response, quoted: str | None, reason: str
+) -> None:
+    calls: list[ApiCall] = []
+    with (
+        scripted_source(bad) as source,
+        transport(source.url, calls) as client,
+        pytest.raises(TransientError, match=reason) as failure,
+    ):
+        read(client, "equipments")
+    message = str(failure.value)
+    begins = "empty body" if quoted is None else repr(quoted)[:-1]
+    assert f"GET equipments of {source.url}/: status 200, application/json, {begins}" in message
+    assert repr(LONG[:121])[1:-1] not in message
+    assert message.endswith("(3 attempts)")
+    assert [(call.attempts, call.status, call.error) for call in calls] == [(3, 200, message)]
+
+
+@pytest.mark.parametrize("read", [Transport.page, Transport.spool])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        cut_reply(f'{{"data":[{{"token":"{TOKEN}", "EQUNR'),
+        cut_reply(f'{{"data":[{{"token":"{TOKEN[:-1]}'),
+        cut_reply(f'{{"data":[{{"token":"{TOKEN[:4]}', is_chunked=True),
+        cut_reply(packed(f'{{"data":[{{"token":"{TOKEN}'), Content_Encoding="gzip"),
+        reply(damaged(packed(f'{{"data":[{{"token":"{TOKEN}", "rest":"{LONG}'), 1200), Content_Encoding="gzip"),
+        reply(f'{{"data":[{{"token":"{TOKEN[:-1]}'),
+    ],
+)
+def test_what_is_quoted_of_a_reply_that_broke_off_holds_no_part_of_a_secret(
+    read: Callable[[Transport, str], object], bad: Response
+) -> None:
+    with scripted_source(bad) as source, transport(source.url) as client, pytest.raises(TransientError) as failure:
+        read(client, "equipments")
+    assert '{"data":[{"token":"***' in str(failure.value)
+    assert TOKEN[:4] not in str(failure.value)
 
 
 @pytest.mark.parametrize(
