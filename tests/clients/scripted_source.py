@@ -1,5 +1,6 @@
 """A real HTTP server that answers just as a test says, for replies that no emulator of a healthy API gives."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ class Seen:
     headers: dict[str, str]
     body: bytes
     client_port: int
+    at_s: float
 
 
 @dataclass
@@ -70,7 +72,8 @@ def scripted_server() -> Iterator[None]:
     async def answer(request: Request, path: str) -> Response:
         script = _scripts[-1]
         port = request.client.port if request.client else 0
-        script.seen.append(Seen(path, request.url.query, dict(request.headers), await request.body(), port))
+        body, at_s = await request.body(), time.monotonic()
+        script.seen.append(Seen(path, request.url.query, dict(request.headers), body, port, at_s))
         return script.replies[min(len(script.seen), len(script.replies)) - 1]
 
     with listen("127.0.0.1", 0) as server_socket, running(app, server_socket) as url:
