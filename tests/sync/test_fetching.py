@@ -1,0 +1,47 @@
+"""How hard a sync asks its source is what the settings say, as the server itself counts it."""
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from cmms_pipelines.sync.plants import known_plants
+from cmms_pipelines.sync.session import SyncSession
+from tests.emulator_server import running_emulator
+from tests.sync.conftest import Source, settings_for
+
+DAY = date(2013, 10, 28)
+CALLS = 20
+Sync = Callable[[Source, Sequence[str]], SyncSession]
+
+
+def running_times(source: Source, plant_codes: Sequence[str]) -> SyncSession:
+    return source.running_times(DAY, plants=plant_codes)
+
+
+@pytest.mark.parametrize("sync", [Source.equipment, running_times])
+def test_calls_for_plants_are_in_flight_together_as_many_as_configured(ready: Source, tmp_path: Path, sync: Sync) -> None:
+    most = 6  # more than a client has by default
+    codes = known_plants(ready.engine)["plant_code"].to_list()[:CALLS]
+    with running_emulator(latency_ms=80) as emulator:
+        changes = {"api_max_in_flight": most, "api_plants_per_call": 1}
+        source = Source(ready.database, settings_for(emulator, ready.database, tmp_path, **changes))
+        assert sync(source, codes).counts.received > 0
+        stats = emulator.stats()
+    assert stats["requests"] == CALLS
+    assert stats["max_in_flight"] == most
+
+
+@pytest.mark.parametrize("sync", [Source.equipment, running_times])
+def test_a_sync_keeps_the_configured_rate(ready: Source, tmp_path: Path, sync: Sync) -> None:
+    rate = 8
+    codes = known_plants(ready.engine)["plant_code"].to_list()[:CALLS]
+    with running_emulator() as emulator:
+        changes = {"api_requests_per_s": rate, "api_plants_per_call": 1}
+        source = Source(ready.database, settings_for(emulator, ready.database, tmp_path, **changes))
+        session = sync(source, codes)
+        stats = emulator.stats()
+    assert stats["requests"] == CALLS
+    assert session.counts.stage_seconds["fetch"] >= (CALLS - 1) / rate * 0.99
+    assert stats["peak_per_s"] <= rate * 1.5  # a start may arrive late
