@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -27,8 +28,11 @@ from cmms_pipelines.storage import running_times as storage
 from cmms_pipelines.storage.neighbours import read_neighbours
 from cmms_pipelines.storage.plants import read as read_plants
 from cmms_pipelines.storage.tables import counter_events, equipment, equipment_running_times, plants
+from cmms_pipelines.sync.replay import replay_arrived
 from tests.clients.scripted_source import reply, scripted_server, scripted_source
 from tests.conftest import Database
+from tests.emulator_server import Emulator
+from tests.sync.conftest import Source, settings_for, silent
 
 IMS, V2, V4 = (dialect_of(name) for name in ("ims", "odata_v2", "odata_v4"))
 ZONES = {
@@ -118,7 +122,7 @@ class World:
             home = connection.scalar(sa.select(plants.c.id).where(plants.c.plant_code == "WD10"))
             connection.execute(sa.insert(equipment), [{"equipment_number": NUMBER, "plant_id": home}])
 
-    def sync(self, dialect: Dialect, *records: dict[str, Any]) -> None:
+    def sync(self, dialect: Dialect, *records: dict[str, Any], refused: Sequence[str] = ()) -> None:
         with self.engine.begin() as connection:
             known = read_plants(connection)
             frame = dialect.running_times_frame(records, dict(zip(known["plant_code"], known["time_zone"], strict=True)))
@@ -127,9 +131,9 @@ class World:
             neighbours = read_neighbours(connection, keys, codes)
             days = sorted({day.date() for day in frame["date"]})
             outcome = judge(with_context(frame, known, neighbours, days))
-        assert "error" not in set(outcome.failures["severity"])
+        assert rules(outcome, "error") == list(refused)
         with self.engine.begin() as connection:
-            storage.write(connection, outcome.rows)
+            storage.write(connection, outcome.rows, outcome.refused_counters)
 
     def stored(self) -> list[tuple[str, float | None, float | None]]:
         times = equipment_running_times.c
@@ -139,6 +143,16 @@ class World:
                 (row.date.isoformat(), *(None if value is None else float(value) for value in row[1:]))
                 for row in connection.execute(statement)
             ]
+
+    def lifetimes(self) -> list[float]:
+        """Hours of the machine's life by day: its counter, and what earlier counters had shown."""
+        times, events = equipment_running_times.c, counter_events.c
+        shown_before = sa.select(sa.func.coalesce(sa.func.sum(events.offset_hours), 0)).where(
+            events.equipment_id == times.equipment_id, events.date <= times.date
+        )
+        statement = sa.select(times.cumulative_hours + shown_before.scalar_subquery()).order_by(times.date)
+        with self.engine.connect() as connection:
+            return [float(hours) for hours in connection.scalars(statement)]
 
     def events(self) -> list[tuple[str, str]]:
         table = counter_events.c
@@ -356,6 +370,14 @@ def test_quirk_15_an_impossible_jump_in_a_day_is_refused_and_its_counter_goes_on
     assert not len(outcome.rows) or pd.isna(outcome.rows["running_hours"]).all()
 
 
+def test_quirk_15_the_reading_after_an_impossible_jump_is_compared_with_the_counter_of_the_jump(world: World) -> None:
+    world.sync(IMS, ims_reading("2013-10-27", 5, 1000))
+    world.sync(IMS, ims_reading("2013-10-28", 85, 1085), refused=["running_hours_exceed_day"])
+    world.sync(IMS, ims_reading("2013-10-29", None, 1093))
+    assert world.stored() == [("2013-10-27", 5, 1000), ("2013-10-28", None, 1085), ("2013-10-29", 8, 1093)]
+    assert world.events() == []
+
+
 def test_quirk_16_a_difference_over_several_days_is_stored_with_the_days_that_it_covers() -> None:
     outcome = judged(IMS, [ims_reading("2013-04-25", 304, 1304)], previous=("2013-04-12", 1000))
     row = one_row(outcome)
@@ -396,6 +418,7 @@ def test_quirk_19_a_replaced_counter_begins_a_new_line(world: World) -> None:
     assert [counter for _, _, counter in world.stored()] == [9000, 0, 7]
     assert world.stored()[-1] == ("2013-04-21", 7, 7)
     assert world.events() == [("2013-04-20", "replacement")]
+    assert world.lifetimes() == [9000, 9000, 9007]
 
 
 @pytest.mark.parametrize("difference", [None, -10, 10])
@@ -466,6 +489,15 @@ def test_quirk_25_a_reading_keeps_its_own_plant() -> None:
     assert one_row(judged(IMS, of_two_plants()[:1]))["plant_code"] == "B6LG"
 
 
+def test_quirk_25_a_reading_from_another_plant_does_not_move_the_machine(world: World) -> None:
+    world.sync(IMS, ims_reading("2013-10-27", 5, 100), ims_reading("2013-10-28", 5, 105, SWERK="B6LG"))
+    statement = sa.select(plants.c.plant_code).join(equipment_running_times, equipment_running_times.c.plant_id == plants.c.id)
+    home = sa.select(plants.c.plant_code).join(equipment, equipment.c.plant_id == plants.c.id)
+    with world.engine.connect() as connection:
+        assert list(connection.scalars(statement.order_by(equipment_running_times.c.date))) == ["WD10", "B6LG"]
+        assert connection.scalars(home).one() == "WD10"
+
+
 def test_quirk_26_a_reading_keeps_its_own_company() -> None:
     for company in ("9E", "DL"):
         assert one_row(judged(IMS, [ims_reading("2013-10-28", 5, 100, BUKRS=company)]))["company_code"] == company
@@ -475,6 +507,22 @@ def test_quirk_27_a_reading_without_master_waits() -> None:
     outcome = judged(IMS, [ims_reading("2013-10-28", 5, 100)], is_known=False)
     assert rules(outcome) == ["equipment_unknown"]
     assert outcome.rows.empty
+
+
+def test_quirk_27_the_readings_beside_it_are_stored_and_it_is_tried_again_once_its_master_has_come(
+    world: World, database: Database, tmp_path: Path
+) -> None:
+    day = dt.date(2013, 10, 28)
+    readings = [ims_reading(f"{day}", 5, 100), ims_reading(f"{day}", 6, 200, EQUNR="N526JB")]
+    master = {"EQUNR": "N526JB", "SWERK": "WD10", "CREATED_AT": "2013-01-01T00:15:00Z"}
+    with scripted_source(*(reply(json.dumps({"data": records})) for records in (readings, [master]))) as server:
+        source = Source(database, settings_for(Emulator(server.url, "token"), database, tmp_path))
+        early = source.running_times(day, plants=["WD10"])
+        assert (early.counts.inserted, early.counts.refused_by_rule) == (1, {"equipment_unknown": 1})
+        assert world.stored() == [(f"{day}", 5, 100)]
+        source.equipment(["WD10"])
+    replay_arrived(database.engine, source.settings, sync_key="arrived", run_id=None, progress=silent)
+    assert sorted(world.stored()) == [(f"{day}", 5, 100), (f"{day}", 6, 200)]
 
 
 def test_quirk_28_a_master_without_plant_is_refused_with_a_reason() -> None:
@@ -489,11 +537,15 @@ def test_quirk_29_a_counter_that_stands_still_is_accepted() -> None:
     assert one_row(outcome)["running_hours"] == 0
 
 
-def test_quirk_30_an_absurd_counter_is_stored_with_a_warning() -> None:
-    outcome = judged(IMS, [ims_reading("2013-10-28", 24, 255_111)])
-    assert one_row(outcome)["cumulative_hours"] == 255_111
+def test_quirk_30_an_absurd_counter_is_stored_with_a_warning(world: World) -> None:
+    outcome = judged(IMS, [ims_reading("2013-10-28", 24, "255111.25")])
     assert rules(outcome, "error") == []
     assert rules(outcome, "warning") == ["cumulative_hours_implausible"]
+    world.sync(IMS, ims_reading("2013-10-28", 24, "255111.25"))
+    assert world.stored() == [("2013-10-28", 24, 255_111.25)]
+    with world.engine.connect() as connection:
+        warned = connection.scalars(sa.select(equipment_running_times.c.warnings)).one()
+    assert warned == ["cumulative_hours_implausible"]
 
 
 def test_quirk_31_a_reading_that_is_null_is_missing_and_not_0() -> None:
