@@ -198,7 +198,7 @@ def test_a_source_that_names_no_pause_gets_the_usual_one() -> None:
 
 
 def test_retries_end_in_time() -> None:
-    retries = Retries(attempts=100, within_s=0.05, wait_initial_s=0.02, wait_max_s=0.02, wait_jitter_s=0)
+    retries = Retries(attempts=100, within_s=1, wait_initial_s=0.1, wait_max_s=0.1, wait_jitter_s=0)
     with scripted_source(reply("{}", 503)) as source, transport(source.url, retries=retries) as client:
         with pytest.raises(TransientError):
             client.get("plants")
