@@ -316,6 +316,5 @@ def test_a_day_of_a_million_machines_needs_no_more_memory_than_one_of_a_hundred_
     server: tuple[Emulator, Served], chunked: Source
 ) -> None:
     few, many, again = peaks_mb(server, chunked, (100_000, 1_000_000), Settings.model_fields["sync_chunk_rows"].default)
-    print(few, many, again)
     assert again < 500, (few, many, again)
     assert again - few < 80, (few, many, again)
