@@ -7,12 +7,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import psycopg
+import yaml
+from dagster._core.launcher import RunLauncher
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
+from cmms_pipelines.operate.services import PROJECT
 from cmms_pipelines.storage.engine import with_driver
 from cmms_pipelines.storage.pooling import with_pool
 from tests.conftest import new_database
@@ -37,6 +41,16 @@ def instance_on(url: str, home: Path, more: str = "") -> Iterator[dg.DagsterInst
     (home / "dagster.yaml").write_text(
         f'storage:\n  postgres:\n    postgres_url: "{address}"\ntelemetry:\n  enabled: false\n{more}'
     )
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield instance
+
+
+@contextmanager
+def configured_instance_on(home: Path, launcher: type[RunLauncher[Any]]) -> Iterator[dg.DagsterInstance]:
+    """Open an instance whose home is `home` and which is all that our `dagster.yaml` says, with another launcher."""
+    configured = yaml.safe_load((PROJECT / "dagster.yaml").read_text())
+    configured["run_launcher"] = {"module": launcher.__module__, "class": launcher.__name__}
+    (home / "dagster.yaml").write_text(yaml.safe_dump(configured))
     with dg.DagsterInstance.from_config(str(home)) as instance:
         yield instance
 

@@ -8,6 +8,7 @@ from types import TracebackType
 
 import dagster as dg
 
+from cmms_pipelines.defs.limits import Limits
 from cmms_pipelines.defs.resources import Warehouse
 from cmms_pipelines.domain.errors import PermanentError, TransientError
 
@@ -32,7 +33,7 @@ _RETRY_ALSO_AFTER_FAILED_STEPS = "dagster/retry_on_asset_or_op_failure"
 
 def run_tags(*, max_runtime_s: int, priority: int) -> Mapping[str, str]:
     """Return the tags of a job: its time limit, after which the run is stopped, and its place in the queue (higher first)."""
-    return {"dagster/max_runtime": str(max_runtime_s), "dagster/priority": str(priority)}
+    return Limits(max_runtime_s, priority).tags()
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from cmms_pipelines.defs.limits import limits_of
 from cmms_pipelines.defs.resources import Warehouse
-from cmms_pipelines.defs.running import run_tags, skip_while_paused
+from cmms_pipelines.defs.running import skip_while_paused
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -17,14 +18,12 @@ if TYPE_CHECKING:
 AskFor = Callable[[dg.ScheduleEvaluationContext], dg.RunRequest | dg.SkipReason]
 
 
-def sync_job(
-    name: str, selection: Sequence[dg.AssetsDefinition], *, max_runtime_s: int, priority: int, description: str
-) -> "UnresolvedAssetJobDefinition":
-    """Return the job of a sync: one process, a time limit, a place in the queue."""
+def sync_job(name: str, selection: Sequence[dg.AssetsDefinition], *, description: str) -> "UnresolvedAssetJobDefinition":
+    """Return the job of a sync: one process, the time limit of its assets and their place in the queue."""
     return dg.define_asset_job(
         name,
         selection=list(selection),
-        tags=run_tags(max_runtime_s=max_runtime_s, priority=priority),
+        tags=limits_of(asset.key for asset in selection).tags(),
         executor_def=dg.in_process_executor,
         description=description,
     )

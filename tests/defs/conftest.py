@@ -9,8 +9,11 @@ import pytest
 from cmms_pipelines.defs.build import build_defs
 from cmms_pipelines.defs.resources import Warehouse
 from cmms_pipelines.settings import read_settings
+from cmms_pipelines.storage.engine import with_driver
+from cmms_pipelines.storage.pooling import with_pool
 from tests.conftest import Database
-from tests.dagster_instances import instance_on
+from tests.dagster_instances import configured_instance_on, instance_on
+from tests.defs.recording_launcher import RecordingLauncher
 from tests.emulator_server import Emulator, running_emulator
 from tests.sync.flown import Flown, read_flown
 
@@ -30,6 +33,15 @@ def flown() -> Flown:
 def instance(dagster_database: str, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     queue = "run_coordinator:\n  module: dagster.core.run_coordinator\n  class: QueuedRunCoordinator\n"
     with instance_on(dagster_database, tmp_path, queue) as found:
+        yield found
+
+
+@pytest.fixture
+def configured_instance(dagster_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """An instance as `dagster.yaml` configures it, but that a run is never launched: what was to be is written down."""
+    monkeypatch.setenv("CMMS_HOME", str(tmp_path))
+    monkeypatch.setenv("DAGSTER_DATABASE_URL", with_pool(with_driver(dagster_database, "psycopg2")))
+    with configured_instance_on(tmp_path, RecordingLauncher) as found:
         yield found
 
 

@@ -14,8 +14,6 @@ def build(settings: Settings) -> dg.Definitions:
     job = sync_job(
         "sync_running_times",
         [running_times],
-        max_runtime_s=3600,
-        priority=10,
         description=(
             "Bring the running hours of the selected days up to date. One run takes any range of days; a backfill of more than "
             f"{settings.backfill_days_per_run} days becomes several runs (CMMS_BACKFILL_DAYS_PER_RUN)."
