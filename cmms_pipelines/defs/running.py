@@ -58,6 +58,11 @@ def sync_key(context: dg.AssetExecutionContext | dg.OpExecutionContext, sync_typ
     return f"{sync_type}:{run.run_id}"
 
 
+def replay_key(context: dg.AssetExecutionContext | dg.OpExecutionContext, key: str) -> str:
+    """Return the key of what is replayed after the sync `key`; each attempt has its own, since it may bring other machines."""
+    return f"{key}:replay:{context.run.run_id}:{context.retry_number}"
+
+
 def operator_errors(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> "_OperatorErrors":
     """Turn our errors, and those of a database that fails us, into step failures whose message an operator can read.
 

@@ -9,20 +9,22 @@ which they came, whatever the source speaks today; those of each dialect are a s
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
 from cmms_pipelines.domain.dialects import Dialect
+from cmms_pipelines.domain.errors import CmmsError
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.settings import Settings, UnknownPlantPolicy
 from cmms_pipelines.storage import rejections, waiting
 from cmms_pipelines.storage.availability import when_available
 from cmms_pipelines.storage.rejection_search import RejectionFilter
 from cmms_pipelines.storage.waiting import Spoken, WaitingRecords
-from cmms_pipelines.sync.control import Patience
+from cmms_pipelines.sync.control import Patience, SyncStoppedError
 from cmms_pipelines.sync.equipment import MastersWriter
 from cmms_pipelines.sync.plants import known_plants, write_kept_plants
 from cmms_pipelines.sync.readings import ReadingsWriter
@@ -102,6 +104,11 @@ class _Replay:
         self.report.overtaken += overtaken
         for spoken in found:
             self._in_dialect(spoken, sync_type, sa.and_(condition, waiting.came_in(spoken)), scope)
+
+    def of_arrived(self) -> None:
+        """Judge again what waited for a plant or a machine that is there now."""
+        for sync_type in IN_ORDER[1:]:
+            self.of(sync_type, waiting.has_arrived(), {"replay": "arrived"})
 
     def _in_dialect(self, spoken: Spoken, sync_type: str, condition: sa.ColumnElement[bool], scope: dict[str, Any]) -> None:
         settings = self.settings
@@ -201,6 +208,40 @@ def replay_arrived(
         TransientError, PermanentError: as the syncs do.
     """
     replay = _Replay(engine, settings, sync_key, run_id, progress, ReplayReport())
-    for sync_type in IN_ORDER[1:]:
-        replay.of(sync_type, waiting.has_arrived(), {"replay": "arrived"})
+    replay.of_arrived()
     return replay.report
+
+
+@contextmanager
+def replaying_arrived(
+    engine: sa.Engine, settings: Settings, *, sync_key: str, run_id: str | None, progress: Progress
+) -> Iterator[ReplayReport]:
+    """Let the body sync plants or machines, then do as `replay_arrived`, also where a part of the sync failed: the rest is there.
+
+    What the body raised goes on afterwards; a replay that fails after it is only told. A sync that an operator stopped or
+    cancelled has no replay: the next one of plants or machines has.
+
+    Args:
+        engine, settings, run_id, progress: as in `replay_arrived`.
+        sync_key: of this attempt alone: the attempts of a sync bring different machines, whose readings may be of one slice.
+
+    Yields:
+        The report, which is filled once the body has ended.
+
+    Raises:
+        TransientError, PermanentError: as the syncs do.
+    """
+    replay = _Replay(engine, settings, sync_key, run_id, progress, ReplayReport())
+    try:
+        yield replay.report
+    except SyncStoppedError:
+        raise
+    except CmmsError:
+        try:
+            replay.of_arrived()
+        except SyncStoppedError:
+            raise
+        except CmmsError as error:
+            progress(f"what waited for plants and machines could not be judged again: {error}")
+        raise
+    replay.of_arrived()

@@ -8,12 +8,14 @@ import pytest
 import sqlalchemy as sa
 
 from cmms_pipelines.domain.dialects import Dialect, dialect_of
+from cmms_pipelines.domain.errors import PermanentError, TransientError
 from cmms_pipelines.settings import UnknownPlantPolicy
 from cmms_pipelines.storage import quality, rejections
 from cmms_pipelines.storage.rejection_search import RejectionFilter
 from cmms_pipelines.storage.tables import equipment, equipment_running_times, plants, sync_rejections
+from cmms_pipelines.sync.control import SyncStoppedError
 from cmms_pipelines.sync.equipment import sync_equipment
-from cmms_pipelines.sync.replay import ReplayReport, replay_arrived, replay_rejections
+from cmms_pipelines.sync.replay import ReplayReport, replay_arrived, replay_rejections, replaying_arrived
 from tests.conftest import Database
 from tests.storage.readings_world import make_world, reading, stored
 from tests.sync.conftest import Source, silent
@@ -206,6 +208,49 @@ def test_the_books_of_an_equipment_run_hold_beside_those_of_its_replays(source: 
     accounts = quality.accounts_of_run(source.engine, "equipment", "run-1")
     assert accounts.received == session.counts.received
     assert accounts.is_balanced
+
+
+@pytest.mark.parametrize(
+    ("error", "is_applied"),
+    [
+        (TransientError("one slice failed"), True),
+        (PermanentError("one machine is missing"), True),
+        (SyncStoppedError("Stopped by jane"), False),
+        (KeyboardInterrupt(), False),
+    ],
+)
+def test_what_arrived_with_a_sync_that_failed_in_part_is_applied_unless_somebody_wanted_its_end(
+    source: Source, database: Database, error: BaseException, is_applied: bool
+) -> None:
+    make_world(database.engine)
+    keep(database, "equipment_unknown", reading("B6LG", DAY, 5, 100, number="N9"))
+
+    def bring() -> None:
+        with replaying_arrived(source.engine, source.settings, sync_key="a", run_id=None, progress=silent) as report:
+            add_machine(database, "N9")
+            assert report.judged == 0
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        bring()
+    assert raised.value is error
+    assert bool(stored(database.engine)) is is_applied
+
+
+def test_a_replay_that_fails_after_a_failed_sync_is_told_and_hides_nothing(source: Source, database: Database) -> None:
+    make_world(database.engine)
+    keep(database, "equipment_unknown", reading("B6LG", DAY, 5, 100))
+    with database.engine.begin() as connection:
+        connection.execute(sa.update(sync_rejections).values(dialect="of another time"))
+    told: list[str] = []
+
+    def bring() -> None:
+        with replaying_arrived(source.engine, source.settings, sync_key="a", run_id=None, progress=told.append):
+            raise TransientError("one slice failed")
+
+    with pytest.raises(TransientError, match="one slice failed"):
+        bring()
+    assert "could not be judged again" in told[-1]
 
 
 @pytest.mark.parametrize("machines", [["N9"], ["N9", "N10"]])

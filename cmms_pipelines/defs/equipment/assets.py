@@ -13,6 +13,7 @@ from cmms_pipelines.defs.running import (
     EXTERNAL_API_POOL,
     SYNC_RETRIES,
     operator_errors,
+    replay_key,
     runs_in_flight,
     sync_key,
 )
@@ -69,14 +70,14 @@ def plants(context: dg.AssetExecutionContext, warehouse: Warehouse, source_syste
     """Sync the plants and bring the partitions of equipment up to date."""
     with operator_errors(context):
         from cmms_pipelines.sync.plants import sync_plants  # noqa: PLC0415 - keeps start-up light
-        from cmms_pipelines.sync.replay import replay_arrived  # noqa: PLC0415
+        from cmms_pipelines.sync.replay import replaying_arrived  # noqa: PLC0415
 
         engine, run_id = warehouse.engine(), context.run.run_id
         settings = source_system.in_force(warehouse, context.log.warning)
-        key = sync_key(context, "plants")
-        session = sync_plants(engine, settings, sync_key=key, run_id=run_id, progress=context.log.info)
-        arrived = replay_arrived(engine, settings, sync_key=f"{key}:replay", run_id=run_id, progress=context.log.info)
-        is_active = follow_plants(context.instance, engine)
+        key, tell = sync_key(context, "plants"), context.log.info
+        with replaying_arrived(engine, settings, sync_key=replay_key(context, key), run_id=run_id, progress=tell) as arrived:
+            session = sync_plants(engine, settings, sync_key=key, run_id=run_id, progress=tell)
+            is_active = follow_plants(context.instance, engine)
         return dg.MaterializeResult(
             metadata={
                 **sync_metadata(session),
@@ -112,24 +113,24 @@ def equipment(
     with operator_errors(context):
         from cmms_pipelines.storage.quality import equipment_per_plant  # noqa: PLC0415 - keeps start-up light
         from cmms_pipelines.sync.equipment import sync_equipment  # noqa: PLC0415
-        from cmms_pipelines.sync.replay import replay_arrived  # noqa: PLC0415
+        from cmms_pipelines.sync.replay import replaying_arrived  # noqa: PLC0415
         from cmms_pipelines.sync.scope import equipment_numbers, require_synced  # noqa: PLC0415
 
         engine, run_id = warehouse.engine(), context.run.run_id
         settings = source_system.in_force(warehouse, context.log.warning)
-        key = sync_key(context, "equipment", is_full_refresh=config.full_refresh)
-        session = sync_equipment(
-            engine,
-            settings,
-            context.partition_keys,
-            equipment_numbers=equipment_numbers(config.equipment),
-            is_full_refresh=config.full_refresh,
-            sync_key=key,
-            run_id=run_id,
-            progress=context.log.info,
-        )
-        require_synced(engine, config.equipment)
-        arrived = replay_arrived(engine, settings, sync_key=f"{key}:replay", run_id=run_id, progress=context.log.info)
+        key, tell = sync_key(context, "equipment", is_full_refresh=config.full_refresh), context.log.info
+        with replaying_arrived(engine, settings, sync_key=replay_key(context, key), run_id=run_id, progress=tell) as arrived:
+            session = sync_equipment(
+                engine,
+                settings,
+                context.partition_keys,
+                equipment_numbers=equipment_numbers(config.equipment),
+                is_full_refresh=config.full_refresh,
+                sync_key=key,
+                run_id=run_id,
+                progress=tell,
+            )
+            require_synced(engine, config.equipment)
         rows = equipment_per_plant(engine)
         for plant_code in context.partition_keys:
             context.add_asset_metadata({"dagster/partition_row_count": rows.get(plant_code, 0)}, partition_key=plant_code)

@@ -6,6 +6,7 @@ partitions of the assets, which the asset pages are for.
 
 import datetime as dt
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -16,9 +17,11 @@ from cmms_pipelines.defs.equipment.assets import follow_plants
 from cmms_pipelines.defs.maintenance.assets import WORK_ORDERS
 from cmms_pipelines.defs.metadata import preview_table, sync_metadata
 from cmms_pipelines.defs.resources import SourceSystem, Warehouse
-from cmms_pipelines.defs.running import EXTERNAL_API_POOL, SYNC_RETRIES, operator_errors, run_tags, sync_key
+from cmms_pipelines.defs.running import EXTERNAL_API_POOL, SYNC_RETRIES, operator_errors, replay_key, run_tags, sync_key
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from cmms_pipelines.settings import Settings
     from cmms_pipelines.storage.failed_syncs import FailedSync
     from cmms_pipelines.sync.again import Wanted
@@ -146,7 +149,7 @@ def _do(
     """Do the named syncs in their order, and note each on its asset."""
     from cmms_pipelines.domain.errors import PermanentError  # noqa: PLC0415 - keeps start-up light
     from cmms_pipelines.sync.again import NAMED, Runner  # noqa: PLC0415
-    from cmms_pipelines.sync.replay import replay_arrived  # noqa: PLC0415
+    from cmms_pipelines.sync.replay import replaying_arrived  # noqa: PLC0415
 
     if unknown := sorted(set(what) - set(NAMED)):
         raise PermanentError(f"There is no sync {', '.join(unknown)}: take {', '.join(NAMED)}.")
@@ -154,11 +157,11 @@ def _do(
     runner, rows = Runner(engine, settings, run_id, context.log.info), []
     for sync_type in (name for name in NAMED if name in what):
         key = sync_key(context, sync_type, is_full_refresh=wanted.is_full_refresh)
-        session = runner.named(sync_type, wanted, today=_today(settings), sync_key=key)
-        _note(context, sync_type, session)
-        rows.append(_row(sync_type, session))
-        if sync_type == "equipment":
-            replay_arrived(engine, settings, sync_key=f"{key}:replay", run_id=run_id, progress=context.log.info)
+        replay = replaying_arrived(engine, settings, sync_key=replay_key(context, key), run_id=run_id, progress=context.log.info)
+        with replay if sync_type == "equipment" else nullcontext():
+            session = runner.named(sync_type, wanted, today=_today(settings), sync_key=key)
+            _note(context, sync_type, session)
+            rows.append(_row(sync_type, session))
     context.add_output_metadata({"syncs": preview_table(rows, _SHOWN)})
     return rows
 
@@ -166,9 +169,8 @@ def _do(
 def _retry_syncs(
     context: dg.OpExecutionContext, config: RetryFailedConfig, warehouse: Warehouse, settings: "Settings", since: dt.datetime
 ) -> int:
-    from cmms_pipelines.domain.errors import CmmsError, TransientError  # noqa: PLC0415 - keeps start-up light
-    from cmms_pipelines.storage.failed_syncs import failed_syncs  # noqa: PLC0415
-    from cmms_pipelines.sync.again import Runner  # noqa: PLC0415
+    from cmms_pipelines.storage.failed_syncs import failed_syncs  # noqa: PLC0415 - keeps start-up light
+    from cmms_pipelines.sync.replay import replaying_arrived  # noqa: PLC0415
 
     engine = warehouse.engine()
     with engine.connect() as connection:
@@ -178,20 +180,36 @@ def _retry_syncs(
     context.add_output_metadata({"failed_syncs": told, "failed_syncs_left": len(found) - len(chosen)})
     if config.dry_run:
         return len(chosen)
-    runner, failures = Runner(engine, settings, context.run.run_id, context.log.info), []
+    key = replay_key(context, sync_key(context, "retry_failed"))
+    with replaying_arrived(engine, settings, sync_key=key, run_id=context.run.run_id, progress=context.log.info):
+        _do_again(context, engine, settings, chosen)
+    return len(chosen)
+
+
+def _do_again(context: dg.OpExecutionContext, engine: "sa.Engine", settings: "Settings", chosen: "Sequence[FailedSync]") -> None:
+    """Do the chosen syncs again; one that fails leaves the others alone, a stop ends them all."""
+    from cmms_pipelines.domain.errors import CmmsError, PermanentError, TransientError  # noqa: PLC0415 - keeps start-up light
+    from cmms_pipelines.sync.again import Runner  # noqa: PLC0415
+    from cmms_pipelines.sync.control import SyncStoppedError  # noqa: PLC0415
+
+    runner = Runner(engine, settings, context.run.run_id, context.log.info)
+    failures: dict[str, CmmsError] = {}
     for one in chosen:
         key = one.sync_key or sync_key(context, f"{one.sync_type}:again:{one.log_id}")
         try:
             session = runner.of_scope(one.sync_type, one.scope, today=_today(settings), sync_key=key)
-        except CmmsError as error:  # the others are done in any case
-            failures.append(f"{_name(one)}: {error}")
+        except SyncStoppedError:
+            raise
+        except CmmsError as error:
+            failures[_name(one)] = error
             continue
         _note(context, one.sync_type, session)
         if one.sync_type == "plants":
             follow_plants(context.instance, engine)
     if failures:
-        raise TransientError(f"{len(failures)} of {len(chosen)} syncs failed again: {'; '.join(failures)}")
-    return len(chosen)
+        is_permanent = all(isinstance(error, PermanentError) for error in failures.values())
+        told = "; ".join(f"{name}: {error}" for name, error in failures.items())
+        raise (PermanentError if is_permanent else TransientError)(f"{len(failures)} of {len(chosen)} syncs failed again: {told}")
 
 
 def _retry_events(context: dg.OpExecutionContext, config: RetryFailedConfig, warehouse: Warehouse, since: dt.datetime) -> int:
