@@ -100,7 +100,7 @@ def sweep(
     from cmms_pipelines.sync.reconciliation import sweep as sweep_sources  # noqa: PLC0415 - loads httpx
 
     settings = read_settings()
-    swept = sweep_sources(shared_engine(cmms_address(settings)), settings, systems=source or ())
+    swept = sweep_sources(shared_engine(cmms_address(settings)), settings, systems=source or (), progress=tell)
     rows = [{"source": one.cmms_system_id, **asdict(one.counts), "error": one.error} for one in swept]
     if not as_json:
         for row in rows:

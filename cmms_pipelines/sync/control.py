@@ -43,6 +43,45 @@ class Patience:
         return cls(wait_s=settings.sync_wait_s)
 
 
+def look_for_stop(engine: sa.Engine, began_at: datetime) -> str | None:
+    """Return who has paused all syncs, if anybody has.
+
+    Raises:
+        SyncStoppedError: an operator has stopped what had begun at `began_at`, by the database's clock.
+    """
+
+    def ask() -> Controls:
+        with engine.connect() as connection:
+            return read_controls(connection)
+
+    controls = when_available(engine, ask)
+    if controls.stop is not None and controls.stop.changed_at >= began_at:
+        raise SyncStoppedError(f"Stopped {controls.stop}. Finished slices are kept, a new run does the rest.")
+    return None if controls.pause is None else str(controls.pause)
+
+
+def wait_while_paused(
+    engine: sa.Engine,
+    began_at: datetime,
+    progress: Callable[[str], None],
+    patience: Patience = Patience(),
+) -> None:
+    """Wait until nobody holds all syncs: between two parts of work that has no slices.
+
+    Raises:
+        SyncStoppedError: an operator has stopped what had begun at `began_at`.
+    """
+    told_at = None
+    while pause := look_for_stop(engine, began_at):
+        now = time.monotonic()
+        if told_at is None or now - told_at >= patience.tell_every_s:
+            progress(f"paused {pause}")
+            told_at = now
+        time.sleep(patience.poll_s)
+    if told_at is not None:
+        progress("goes on")
+
+
 class Turn:
     """A sync's turn: to begin once its scope is free, and to go on between two slices."""
 
@@ -116,14 +155,7 @@ class Turn:
             SyncStoppedError: an operator stopped this sync.
         """
 
-        def ask() -> Controls:
-            with self._engine.connect() as connection:
-                return read_controls(connection)
-
-        controls = when_available(self._engine, ask)
-        if controls.stop is not None and controls.stop.changed_at >= self._began_at:
-            raise SyncStoppedError(f"Stopped {controls.stop}. Finished slices are kept, a new run does the rest.")
-        return None if controls.pause is None else str(controls.pause)
+        return look_for_stop(self._engine, self._began_at)
 
     def _hold(self, activity: str) -> None:
         now = time.monotonic()

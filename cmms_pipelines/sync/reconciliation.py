@@ -2,6 +2,8 @@
 
 What belongs here: the round over sources and pages. What does not: requests (`sync.source_api`), comparing and books
 (`storage.sweeps`).
+
+It is held and ended as the syncs are, before each source and before each batch is written; the next one asks for all of it again.
 """
 
 import datetime as dt
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 import orjson
 import sqlalchemy as sa
 
-from cmms_pipelines.domain.errors import CmmsError, PermanentError
+from cmms_pipelines.domain.errors import CmmsError, PermanentError, TransientError
 from cmms_pipelines.domain.events import canonical_number
 from cmms_pipelines.domain.source_api import Changes, EntityKind, SourceApi, number_of
 from cmms_pipelines.domain.strict_json import RefusedBodyError, read_json
@@ -21,16 +23,18 @@ from cmms_pipelines.storage.known_sources import KnownSources
 from cmms_pipelines.storage.secrets import secret_box
 from cmms_pipelines.storage.source_tokens import read_api_token
 from cmms_pipelines.storage.sweeps import Changed, SweepCounts
+from cmms_pipelines.sync.control import Patience, SyncStoppedError, wait_while_paused
 from cmms_pipelines.sync.source_api import SourceClient
 
 
 @dataclass(frozen=True)
 class Swept:
-    """One source's sweep: its books, and why it failed if it did."""
+    """One source's sweep: its books, and why it failed if it did, for a reason that may pass or not."""
 
     cmms_system_id: str
     counts: SweepCounts
     error: str | None = None
+    is_passing: bool = False
 
 
 def swept_sources(engine: sa.Engine) -> list[str]:
@@ -47,22 +51,43 @@ def sweep(
     systems: Sequence[str] = (),
     run_id: str | None = None,
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+    progress: Callable[[str], None] = lambda _message: None,
+    patience: Patience = Patience(),  # noqa: B008 - frozen
 ) -> list[Swept]:
     """Sweep the named sources, or all that have an API with changes. A source that fails leaves the others alone.
 
+    While syncs are paused it waits, and tells `progress`.
+
     Raises:
         PermanentError: a named source has no such API.
+        SyncStoppedError: an operator stopped all syncs; no further source is asked.
     """
     with engine.connect() as connection:
         known = KnownSources().read(connection)
+        began_at: dt.datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
     able = {name: source.api for name, source in known.items() if source.api is not None and _lists(source.api)}
     if missing := sorted(set(systems) - set(able)):
         raise PermanentError(f"{', '.join(missing)}: no active source whose configuration says how to ask what changed (api).")
-    return [_sweep_one(engine, settings, name, able[name], run_id=run_id, now=now()) for name in sorted(systems or able)]
+
+    def wait() -> None:
+        wait_while_paused(engine, began_at, progress, patience)
+
+    swept = []
+    for name in sorted(systems or able):
+        wait()
+        swept.append(_sweep_one(engine, settings, name, able[name], run_id=run_id, now=now(), before_batch=wait))
+    return swept
 
 
 def _sweep_one(
-    engine: sa.Engine, settings: Settings, system: str, api: SourceApi, *, run_id: str | None, now: dt.datetime
+    engine: sa.Engine,
+    settings: Settings,
+    system: str,
+    api: SourceApi,
+    *,
+    run_id: str | None,
+    now: dt.datetime,
+    before_batch: Callable[[], None],
 ) -> Swept:
     counts, error = SweepCounts(), None
     with engine.begin() as connection:
@@ -73,13 +98,17 @@ def _sweep_one(
             token = read_api_token(connection, secret_box(settings), system)
         with SourceClient(system, api, token) as client:
             for batch in _batches(client, api, window, counts):
+                before_batch()
                 with engine.begin() as connection:
                     sweeps.put_missed(connection, system, sweep_id, batch, window=window, counts=counts)
     except CmmsError as failed:
-        error = str(failed)
+        error = failed
+    said = None if error is None else str(error)
     with engine.begin() as connection:
-        sweeps.end_sweep(connection, sweep_id, counts, error)
-    return Swept(system, counts, error)
+        sweeps.end_sweep(connection, sweep_id, counts, said)
+    if isinstance(error, SyncStoppedError):
+        raise error
+    return Swept(system, counts, said, isinstance(error, TransientError))
 
 
 def _batches(

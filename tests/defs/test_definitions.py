@@ -13,10 +13,13 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from cmms_pipelines.defs.build import build_defs
 from cmms_pipelines.defs.equipment.assets import PartitionChanges, partition_changes
+from cmms_pipelines.defs.operations.controls import SYNC_JOBS
 from cmms_pipelines.defs.resources import Warehouse
 from cmms_pipelines.defs.running import CLEAN_UP_RETRIES, EXTERNAL_API_POOL, RANGE_END, RANGE_START, SYNC_RETRIES
+from cmms_pipelines.domain.webhook_source import WebhookSource
 from cmms_pipelines.settings import Settings
 from cmms_pipelines.storage import sync_controls, tables
+from cmms_pipelines.storage.configurations import WEBHOOK, write_configuration
 from tests.conftest import TEMPLATE, Database, new_database
 
 SYNCED = {
@@ -30,8 +33,24 @@ SCHEDULES = {
     "sync_equipment_nightly": ("sync_equipment", "0 0 * * *"),
     "sync_running_times_daily": ("sync_running_times", "0 1 * * *"),
     "sync_work_orders_nightly": ("sync_work_orders", "30 1 * * *"),
+    "find_missed_events_daily": ("find_missed_events", "30 3 * * *"),
     "clean_up_logs_weekly": ("clean_up_logs", "0 4 * * 0"),
 }
+
+
+STAY_INSIDE = {  # all that look at our own tables alone; every other schedule asks somebody else's system
+    "clean_up_logs_weekly",
+    "observe_inbox_quarter_hourly",
+    "observe_conflicts_hourly",
+    "observe_operations_hourly",
+    "check_alerts_hourly",
+}
+GO_OUTSIDE = sorted({schedule.name for schedule in build_defs(Settings()).schedules or ()} - STAY_INSIDE)
+
+
+SWEPT = WebhookSource.model_validate(
+    {"api": {"base_url": "https://s4.example", "entities": {"equipment": {"changes": {"path": "machines?since={since}"}}}}}
+)
 
 
 @cache
@@ -206,11 +225,12 @@ def test_the_nightly_run_looks_back_as_far_as_configured_but_never_before_the_fi
     assert (request.tags[RANGE_START], request.tags[RANGE_END]) == days
 
 
-@pytest.mark.parametrize("name", [name for name in SCHEDULES if name.startswith("sync_")])
+@pytest.mark.parametrize("name", GO_OUTSIDE)
 def test_a_pause_holds_every_schedule_with_a_reason_that_says_so(database: Database, defs: dg.Definitions, name: str) -> None:
     warehouse = Warehouse(database_url=database.url)
     with database.engine.begin() as connection:
         sync_controls.pause(connection, actor="jane", reason="the source is being moved")
+        write_configuration(connection, "s4", WEBHOOK, SWEPT.model_dump(mode="json"), actor="tests")
     tick = datetime(2026, 3, 15, 1, tzinfo=UTC)
     with dg.instance_for_test() as instance:
         instance.add_dynamic_partitions("plants", ["B6JF"])
@@ -223,6 +243,19 @@ def test_a_pause_holds_every_schedule_with_a_reason_that_says_so(database: Datab
     assert "paused by jane" in (held.skip_message or "")
     assert "the source is being moved" in (held.skip_message or "")
     assert len(resumed.run_requests or []) == 1
+
+
+def test_what_asks_somebody_elses_system_is_in_one_pool_and_ends_with_an_emergency_stop(defs: dg.Definitions) -> None:
+    pooled = {
+        job.name
+        for job in defs.resolve_all_job_defs()
+        if any(
+            node.definition.pool == EXTERNAL_API_POOL for node in job.graph.nodes if isinstance(node.definition, dg.OpDefinition)
+        )
+    }
+    scheduled = {defs.resolve_schedule_def(name).job_name for name in GO_OUTSIDE}
+    assert scheduled <= pooled
+    assert pooled - {"__ASSET_JOB", "check_external_api"} <= SYNC_JOBS  # a check of the connection ends within seconds
 
 
 @pytest.mark.parametrize(

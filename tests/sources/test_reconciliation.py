@@ -1,14 +1,20 @@
 """The sweep finds what no webhook has told, brings it once, and counts it apart from what events had brought."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from cmms_pipelines.defs.maintenance.inbox import NO_MISSED_EVENTS, OBSERVE_INBOX
+from cmms_pipelines.defs.maintenance.reconciliation import FIND_MISSED_EVENTS
+from cmms_pipelines.storage import sync_controls
 from cmms_pipelines.storage.event_analytics import AnalyticsFilter, Bucket, analyse_events
 from cmms_pipelines.storage.inbox_replay import put_back
 from cmms_pipelines.storage.inbox_search import EventFilter
+from cmms_pipelines.sync.control import Patience, SyncStoppedError
 from cmms_pipelines.sync.reconciliation import Swept, sweep
 from tests.defs.test_inbox import execute
 from tests.sources.conftest import World
@@ -160,3 +166,82 @@ def test_an_event_that_only_restates_what_is_known_is_not_missed(world: World) -
     world.drain()
     serve(world, changed("1", "told", 90))
     assert books(sweep_now(world)) == (1, 0, 0, 0)
+
+
+QUICK = Patience(poll_s=0.02)
+
+
+def until_asked(world: World) -> None:
+    deadline = time.monotonic() + 20
+    while not world.server.asked:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_pause_holds_a_sweep_before_it_asks_and_before_it_writes_and_it_goes_on(world: World) -> None:
+    configure(world)
+    serve(world, changed("4", "never told"))
+    told: list[str] = []
+    database = world.database.engine
+
+    def pause() -> None:
+        with database.begin() as connection:
+            sync_controls.pause(connection, actor="jane", reason="the source is being moved")
+
+    def resume() -> None:
+        with database.begin() as connection:
+            sync_controls.resume(connection, actor="jane")
+
+    pause()
+    with ThreadPoolExecutor(1) as pool:
+        sweeping = pool.submit(sweep, database, world.settings, now=lambda: NOW, progress=told.append, patience=QUICK)
+        time.sleep(0.5)
+        assert world.server.asked == []
+        world.server.wait_s = 0.5
+        resume()
+        until_asked(world)
+        pause()
+        time.sleep(1)
+        assert inbox(world.url) == []
+        resume()
+        [swept] = sweeping.result(20)
+    assert books(swept) == (0, 0, 1, 0)
+    assert [one.partition(" since")[0] for one in told] == ["paused by jane", "goes on"] * 2
+
+
+def test_a_stop_ends_a_sweep_asks_no_further_source_and_leaves_all_of_it_to_the_next(world: World) -> None:
+    configure(world)
+    world.configure(system="zz", api={"entities": ENTITIES})
+    serve(world, changed("4", "never told"))
+    world.server.wait_s = 0.5
+    with ThreadPoolExecutor(1) as pool:
+        sweeping = pool.submit(sweep, world.database.engine, world.settings, now=lambda: NOW, patience=QUICK)
+        until_asked(world)
+        with world.database.engine.begin() as connection:
+            sync_controls.stop(connection, actor="jane", reason="wrong plant")
+        with pytest.raises(SyncStoppedError, match="wrong plant"):
+            sweeping.result(20)
+    assert (len(world.server.asked), inbox(world.url)) == (1, [])
+    [(system, status, error)] = query(world.url, "SELECT cmms_system_id, status, error_message FROM cmms.reconciliation_sweeps")
+    assert (system, status, error.partition(" since")[0]) == (SYSTEM, "failed", "Stopped by jane")
+    world.server.wait_s = 0
+    [mine] = sweep(world.database.engine, world.settings, systems=[SYSTEM], now=lambda: NOW)
+    assert books(mine) == (0, 0, 1, 0)
+
+
+@pytest.mark.parametrize(("status", "is_passing"), [(403, False), (503, True)])
+def test_a_source_that_refuses_us_is_told_from_one_that_is_away(world: World, status: int, is_passing: bool) -> None:
+    configure(world)
+    world.server.statuses["/api/orders"] = status
+    swept = sweep_now(world)
+    assert swept.error
+    assert swept.is_passing is is_passing
+
+
+def test_a_sweep_that_a_source_refuses_is_not_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CMMS_HOME", str(world.settings.home))
+    configure(world)
+    world.server.statuses["/api/orders"] = 403
+    result = execute(world.database, FIND_MISSED_EVENTS, {})
+    assert not result.success
+    assert len(world.server.asked) == 1

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.test_utils import create_run_for_test
 
+from cmms_pipelines.defs.build import build_defs
 from cmms_pipelines.defs.equipment.assets import PLANTS
 from cmms_pipelines.defs.maintenance.requested_syncs import SYNC_REQUEST, Reach, follow_requests, run_request
 from cmms_pipelines.defs.resources import Warehouse
 from cmms_pipelines.domain.scoped_syncs import SyncScope, requested_scopes
+from cmms_pipelines.settings import Settings
+from cmms_pipelines.storage import sync_controls
 from tests.sources.conftest import World
 from tests.storage.inbox_world import add_machines, inbox, query, send
 
@@ -88,6 +92,30 @@ def test_requests_of_one_scope_share_a_run_whose_end_they_show(world: World, ins
     instance.report_run_failed(run)
     tick(world, instance)
     assert [row[2] for row in query(world.url, REQUESTS)] == ["failed"] * 3 + ["requested"]
+
+
+def test_a_pause_holds_what_events_have_asked_for_until_it_is_lifted(world: World, instance: dg.DagsterInstance) -> None:
+    world.configure(starts_syncs=STARTS)
+    add_machines(world.url)
+    days = {"first_day": "2026-02-01", "last_day": "2026-02-03"}
+    send(world.url, "sync_requested", {"sync": "running_times", "plants": ["B6JFK"], **days})
+    world.drain()
+    defs = build_defs(Settings.model_validate({"first_day": REACH.first_day}))
+    resources = {"warehouse": Warehouse(database_url=world.url)}
+
+    def sensor_tick() -> SensorExecutionData:
+        repository = defs.get_repository_def()
+        with dg.build_sensor_context(instance=instance, repository_def=repository, resources=resources) as context:
+            return defs.resolve_sensor_def("requested_syncs_sensor").evaluate_tick(context)
+
+    with world.database.engine.begin() as connection:
+        sync_controls.pause(connection, actor="jane", reason="the source is being moved")
+    held = sensor_tick()
+    assert (held.run_requests or [], [row[2] for row in query(world.url, REQUESTS)]) == ([], ["waiting"])
+    assert "paused by jane" in (held.skip_message or "")
+    with world.database.engine.begin() as connection:
+        sync_controls.resume(connection, actor="jane")
+    assert [one.job_name for one in sensor_tick().run_requests or ()] == ["sync_running_times"]
 
 
 def test_a_scope_that_no_partition_has_fails_its_request_and_no_other(world: World, instance: dg.DagsterInstance) -> None:

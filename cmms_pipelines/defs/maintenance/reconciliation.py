@@ -5,7 +5,7 @@ from pydantic import Field
 
 from cmms_pipelines.defs.maintenance.assets import INBOX
 from cmms_pipelines.defs.resources import Warehouse
-from cmms_pipelines.defs.running import operator_errors, run_tags
+from cmms_pipelines.defs.running import EXTERNAL_API_POOL, SYNC_RETRIES, operator_errors, run_tags, skip_while_paused
 from cmms_pipelines.settings import Settings
 
 FIND_MISSED_EVENTS = "find_missed_events"
@@ -17,14 +17,19 @@ class SweepConfig(dg.Config):
     sources: list[str] = Field(default=[], description="Source systems, such as s4; empty: all whose API says what changed.")
 
 
-@dg.op(description="Ask each source what changed since the last sweep, and put into the inbox what no event has brought.")
+@dg.op(
+    pool=EXTERNAL_API_POOL,
+    retry_policy=SYNC_RETRIES,
+    description="Ask each source what changed since the last sweep, and put into the inbox what no event has brought.",
+)
 def sweep_sources(context: dg.OpExecutionContext, config: SweepConfig, warehouse: Warehouse) -> int:
     with operator_errors(context):
-        from cmms_pipelines.domain.errors import TransientError  # noqa: PLC0415 - keeps start-up light
+        from cmms_pipelines.domain.errors import PermanentError, TransientError  # noqa: PLC0415 - keeps start-up light
         from cmms_pipelines.settings import read_settings  # noqa: PLC0415
         from cmms_pipelines.sync.reconciliation import sweep  # noqa: PLC0415
 
-        swept = sweep(warehouse.engine(), read_settings(), systems=config.sources, run_id=context.run.run_id)
+        settings, run_id = read_settings(), context.run.run_id
+        swept = sweep(warehouse.engine(), settings, systems=config.sources, run_id=run_id, progress=context.log.info)
         figures = {
             name: sum(getattr(one.counts, name) for one in swept)
             for name in ("entities", "known", "waiting", "missed", "refused")
@@ -35,7 +40,8 @@ def sweep_sources(context: dg.OpExecutionContext, config: SweepConfig, warehouse
         context.log_event(dg.AssetObservation(INBOX, metadata={f"sweep_{name}": value for name, value in metadata.items()}))
         context.log.info("Swept %d sources: %s", len(swept), figures)
         if failed := [one for one in swept if one.error]:
-            raise TransientError("; ".join(f"{one.cmms_system_id}: {one.error}" for one in failed))
+            kind = TransientError if any(one.is_passing for one in failed) else PermanentError
+            raise kind("; ".join(f"{one.cmms_system_id}: {one.error}" for one in failed))
     return int(figures["missed"])
 
 
@@ -63,6 +69,8 @@ def build(settings: Settings) -> dg.ScheduleDefinition:
     def find_missed_events_daily(_context: dg.ScheduleEvaluationContext, warehouse: Warehouse) -> dg.RunRequest | dg.SkipReason:
         from cmms_pipelines.sync.reconciliation import swept_sources  # noqa: PLC0415 - keeps start-up light
 
+        if paused := skip_while_paused(warehouse):
+            return paused
         if not swept_sources(warehouse.engine()):
             return dg.SkipReason("No source has an API that says what changed.")
         return dg.RunRequest()

@@ -25,6 +25,7 @@ SYNC_JOBS = frozenset(
         "sync_now",
         "backfill_running_times",
         "retry_failed",
+        "find_missed_events",
     }
 )
 SYNCED = frozenset(dg.AssetKey(["cmms", name]) for name in ("plants", "equipment", "equipment_running_times"))
