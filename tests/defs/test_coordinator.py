@@ -3,6 +3,7 @@
 from typing import cast
 
 import dagster as dg
+from dagster._core.instance.config import PoolGranularity
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.run_coordinator import SubmitRunContext
 from dagster._core.test_utils import create_run_for_test
@@ -11,6 +12,7 @@ from dagster._core.workspace.context import BaseWorkspaceRequestContext
 from cmms_pipelines.defs.coordinator import PromptRunCoordinator
 from cmms_pipelines.defs.maintenance.jobs import process_maintenance_events
 from cmms_pipelines.defs.maintenance.replay import replay_events
+from cmms_pipelines.defs.running import EXTERNAL_API_POOL
 from tests.defs.recording_launcher import RecordingLauncher
 
 NO_WORKSPACE = cast("BaseWorkspaceRequestContext", None)
@@ -37,6 +39,14 @@ def test_the_coordinator_is_dagsters_queue_with_all_its_settings(configured_inst
     assert configured_instance.run_coordinator.dequeue_interval_seconds == 1
     queue = configured_instance.get_concurrency_config().run_queue_config
     assert queue is not None
+
+
+def test_of_the_runs_of_a_pool_one_at_a_time_leaves_the_queue(configured_instance: dg.DagsterInstance) -> None:
+    pools = configured_instance.get_concurrency_config().pool_config
+    assert (pools.pool_granularity, pools.default_pool_limit) == (PoolGranularity.RUN, 1)
+    storage = configured_instance.event_log_storage
+    assert storage.initialize_concurrency_limit_to_default(EXTERNAL_API_POOL)
+    assert storage.get_concurrency_info(EXTERNAL_API_POOL).limit == 1
 
 
 def test_a_drain_starts_at_once_and_another_job_is_queued(configured_instance: dg.DagsterInstance) -> None:

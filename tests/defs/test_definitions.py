@@ -115,6 +115,22 @@ def test_syncs_share_one_pool_and_retry_three_times_with_growing_waits(defs: dg.
     assert (SYNC_RETRIES.max_retries, SYNC_RETRIES.backoff) == (3, dg.Backoff.EXPONENTIAL)
 
 
+@pytest.mark.parametrize(
+    ("job", "op"),
+    [
+        ("sync_work_orders", "sync_changed_work_orders"),
+        ("sync_now", "sync_on_demand"),
+        ("backfill_running_times", "backfill_days"),
+        ("retry_failed", "retry_what_failed"),
+        ("find_missed_events", "sweep_sources"),
+    ],
+)
+def test_so_do_the_syncs_that_are_no_assets(defs: dg.Definitions, job: str, op: str) -> None:
+    found = defs.resolve_job_def(job).graph.node_named(op).definition
+    assert isinstance(found, dg.OpDefinition)
+    assert (found.pool, found.retry_policy) == (EXTERNAL_API_POOL, SYNC_RETRIES)
+
+
 def test_the_clean_up_is_tried_twice(defs: dg.Definitions) -> None:
     node = defs.resolve_job_def("clean_up_logs").graph.node_named("clean_up")
     assert node.definition.retry_policy == CLEAN_UP_RETRIES  # type: ignore[attr-defined]

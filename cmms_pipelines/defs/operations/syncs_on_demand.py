@@ -125,6 +125,7 @@ def backfill_days(
 
 @dg.op(
     pool=EXTERNAL_API_POOL,
+    retry_policy=SYNC_RETRIES,
     description="Do again what failed: syncs, events that nobody could apply, refused records; or say what that would be.",
 )
 def retry_what_failed(
