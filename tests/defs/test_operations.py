@@ -1,6 +1,7 @@
 """The operator's jobs on a real instance: replay and discard, pause and stop, and a clean-up that leaves the partitions green."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -10,20 +11,23 @@ import dagster as dg
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from cmms_pipelines.defs.operations.history import clean_up_history
 from cmms_pipelines.domain.reports import SyncCounts
 from cmms_pipelines.storage import rejections, sync_log
-from cmms_pipelines.storage.tables import audit_log, sync_controls, sync_rejections
+from cmms_pipelines.storage.tables import api_calls, api_sync_logs, audit_log, sync_controls, sync_rejections, sync_slices
 from cmms_pipelines.sync.control import Patience, SyncStoppedError
 from cmms_pipelines.sync.session import Slice, SyncSession, sync_session
 from tests.conftest import Database
 from tests.defs.conftest import run
 from tests.storage.readings_world import make_world, reading, stored
 from tests.storage.test_rejections import refusal
+from tests.storage.test_retention import fill
 
 DAY = date(2013, 10, 28)
+EQUIPMENT = dg.AssetKey(["cmms", "equipment"])
 
 
 def metadata_of(result: dg.ExecuteInProcessResult, node: str) -> dict[str, Any]:
@@ -144,6 +148,12 @@ def test_an_emergency_stop_ends_what_runs_and_what_is_queued_and_says_so(
         ) as session:
             session.run_slices(pieces, lambda piece: work(session, piece), max_in_flight=1)
 
+    title = "equipment of B6JF"
+    instance.add_dynamic_partitions("plants", ["B6JF"])
+    backfill = PartitionBackfill.from_asset_partitions(
+        "of-equipment", defs.resolve_asset_graph(), ["B6JF"], [EQUIPMENT], time.time(), {}, instance, False, title, None, None
+    )
+    instance.add_backfill(backfill)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(sync)
         assert is_inside.wait(20)
@@ -152,8 +162,15 @@ def test_an_emergency_stop_ends_what_runs_and_what_is_queued_and_says_so(
         with pytest.raises(SyncStoppedError, match="wrong plant"):
             running.result(20)
     told = result.output_for_node("stop")
-    assert [(one["kind"], one["name"]) for one in told] == [("sync", "running_times"), ("run", "sync_equipment")]
-    assert metadata_of(result, "stop")["count"] == 2
+    ended = [("sync", "running_times"), ("backfill", title), ("run", "sync_equipment")]
+    assert [(one["kind"], one["name"]) for one in told] == ended
+    shown = metadata_of(result, "stop")
+    assert shown["count"] == 3
+    assert [(record.data["kind"], record.data["name"]) for record in shown["stopped"].records] == ended
+    lines = " ".join(record.user_message for record in instance.all_logs(result.run_id))
+    assert all(f"Stopped {kind} " in lines and f"({name})" in lines for kind, name in ended)
+    assert (found := instance.get_backfill("of-equipment"))
+    assert found.status is BulkActionStatus.CANCELING
     status = {name: instance.get_run_by_id(one.run_id).status for name, one in queued.items()}  # type: ignore[union-attr]
     assert status == {
         "sync_equipment": dg.DagsterRunStatus.CANCELED,
@@ -196,10 +213,10 @@ def event_types(instance: dg.DagsterInstance, run_id: str) -> set[str]:
     return {str(record.dagster_event_type and record.dagster_event_type.value) for record in instance.all_logs(run_id)}
 
 
-def age(instance: dg.DagsterInstance, *run_ids: str) -> None:
+def age(instance: dg.DagsterInstance, *run_ids: str, days: int = 31) -> None:
     with instance.run_storage.connect() as connection:  # type: ignore[attr-defined]
-        statement = sa.text("UPDATE runs SET update_timestamp = update_timestamp - interval '31 days' WHERE run_id = ANY(:ids)")
-        connection.execute(statement, {"ids": list(run_ids)})
+        older = "UPDATE runs SET update_timestamp = update_timestamp - make_interval(days => :days) WHERE run_id = ANY(:ids)"
+        connection.execute(sa.text(older), {"ids": list(run_ids), "days": days})
 
 
 def test_dagsters_history_goes_by_its_age_and_partitions_stay_green(instance: dg.DagsterInstance, tmp_path: Path) -> None:
@@ -248,3 +265,38 @@ def test_dagsters_history_goes_by_its_age_and_partitions_stay_green(instance: dg
     rerun = run(HISTORY, instance, "keeping", partition_key="one")
     assert rerun.success
     assert instance.get_materialized_partitions(KEPT) == {"one", "two"}
+
+
+def test_the_clean_up_removes_what_is_older_than_the_configured_ages_and_says_how_much_of_what(
+    defs: dg.Definitions, instance: dg.DagsterInstance, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CMMS_KEEP_LOGS_DAYS", "10")
+    monkeypatch.setenv("CMMS_KEEP_RUNS_DAYS", "5")
+    for days in (11, 9):
+        fill(database, days)
+    old, young = (run(HISTORY, instance, "chatting") for _ in range(2))
+    age(instance, old.run_id, days=6)
+    age(instance, young.run_id, days=4)
+    events = len(instance.all_logs(old.run_id))
+
+    result = run(defs, instance, "clean_up_logs")
+    assert result.success
+    ours = {"api_calls": 2, "sync_slices": 2, "sync_rejections": 1, "api_sync_logs": 1}
+    removed = {**ours, "dagster_events": events, "dagster_runs": 1, "dagster_compute_logs": 1}
+    metadata = metadata_of(result, "clean_up")
+    assert {name: count for name, count in metadata.items() if count} == {f"removed_from_{k}": v for k, v in removed.items()}
+    (told,) = [one.user_message for one in instance.all_logs(result.run_id) if one.user_message.startswith("Removed ")]
+    assert {f"{count} from {what}" for what, count in removed.items()} <= set(told.removeprefix("Removed ").split(", "))
+    (log,) = sync_log.read_of_run(database.engine, result.run_id)
+    assert {name: count for name, count in log["scope"]["removed"].items() if count} == removed
+
+    with database.engine.connect() as connection:
+        left = {
+            table.name: connection.scalar(sa.select(sa.func.count()).select_from(table))
+            for table in (api_calls, sync_slices, sync_rejections, api_sync_logs)
+        }
+        kept = connection.scalars(sa.select(sync_rejections.c.record_key).order_by("id")).all()
+    assert left == {"api_calls": 2, "sync_slices": 2, "sync_rejections": 3, "api_sync_logs": 4}
+    assert kept == ["11-True", "9-False", "9-True"]
+    assert {one.run_id for one in instance.get_runs()} == {young.run_id, result.run_id}
+    assert (event_types(instance, old.run_id), len(event_types(instance, young.run_id)) > 0) == (set(), True)
