@@ -1,6 +1,7 @@
 """One attempt of a sync in a process of its own, to be killed at any moment; the environment is the product's.
 
-    python -m tests.endurance.attempt sync KEY PLANTS DAY...   the sync itself, of all plants or of some (with commas between)
+    python -m tests.endurance.attempt sync KEY PLANTS DAY...   the sync of running hours, of all plants or of some (with commas)
+    python -m tests.endurance.attempt masters KEY              the sync of all plants' masters
     python -m tests.endurance.attempt run FIRST LAST [PARENT]  a Dagster run, or the next attempt of PARENT
 
 Attempts of one sync share KEY. What it does it tells on standard output, a line each. With START_SIGNAL in its environment,
@@ -18,6 +19,8 @@ import dagster as dg
 
 from cmms_pipelines.settings import read_settings
 from cmms_pipelines.storage.engine import cmms_address, make_engine
+from cmms_pipelines.sync.equipment import sync_equipment
+from cmms_pipelines.sync.plants import known_plants
 from cmms_pipelines.sync.running_times import sync_running_times
 
 JOB = "sync_running_times"
@@ -43,6 +46,13 @@ def sync(key: str, plants: str, *days: str) -> None:
     sync_running_times(engine, settings, selected, plant_codes=codes, sync_key=key, run_id=None, progress=tell)
 
 
+def masters(key: str) -> None:
+    settings = read_settings()
+    engine = make_engine(cmms_address(settings))
+    codes = known_plants(engine)["plant_code"].to_list()
+    sync_equipment(engine, settings, codes, sync_key=key, run_id=None, progress=tell)
+
+
 def tell(message: str) -> None:
     sys.stdout.write(f"{message}\n")
     sys.stdout.flush()
@@ -59,4 +69,4 @@ def run(first: str, last: str, parent: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    {"sync": sync, "run": run}[sys.argv[1]](*sys.argv[2:])
+    {"sync": sync, "masters": masters, "run": run}[sys.argv[1]](*sys.argv[2:])

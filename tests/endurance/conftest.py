@@ -7,17 +7,30 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from cmms_pipelines.settings import ApiDialect
 from cmms_pipelines.storage.tables import sync_slices
+from cmms_pipelines.sync.session import SyncSession
 from tests.emulator_server import Emulator, running_emulator
-from tests.endurance.world import assert_books_balance, assert_every_slice_once, forget_running_times, outcome
+from tests.endurance.attempt import ALL
+from tests.endurance.world import (
+    Arrival,
+    arrivals,
+    assert_books_balance,
+    assert_every_slice_once,
+    assert_tables_are_as_the_ledger_says,
+    forget_masters,
+    forget_running_times,
+    outcome,
+)
 from tests.sync.conftest import Source, ready_source, with_masters
 from tests.sync.flown import Flown, read_flown
 
@@ -27,9 +40,21 @@ PLANTS = 35
 
 
 @pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    with running_emulator() as server:
-        yield server
+def emulators() -> Iterator[Callable[[str], Emulator]]:
+    """An emulator of each dialect that is asked for."""
+    with ExitStack() as stack:
+        yield cache(lambda dialect: stack.enter_context(running_emulator(dialect=dialect)))
+
+
+@pytest.fixture
+def dialect() -> str:
+    """The dialect of the source; a test may say another."""
+    return "ims"
+
+
+@pytest.fixture
+def emulator(emulators: Callable[[str], Emulator], dialect: str) -> Emulator:
+    return emulators(dialect)
 
 
 @pytest.fixture(scope="session")
@@ -43,37 +68,61 @@ def masters(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture
-def ready(server_url: str, masters: str, emulator: Emulator, tmp_path: Path) -> Iterator[Source]:
+def ready(server_url: str, masters: str, emulator: Emulator, dialect: str, tmp_path: Path) -> Iterator[Source]:
     """A source whose plants and equipment are in the database."""
-    yield from ready_source(server_url, masters, emulator, tmp_path)
+    for source in ready_source(server_url, masters, emulator, tmp_path):
+        source.settings = source.settings.model_copy(update={"api_dialect": ApiDialect(dialect)})
+        yield source
 
 
 @dataclass(frozen=True)
 class Work:
-    """Days to sync in slices of so many plants, and what the sync of them leaves behind when nobody disturbs it."""
+    """Masters, or days of running hours, in so many slices, and what their sync leaves behind when nobody disturbs it."""
 
     source: Source
+    sync_type: str
     days: list[date]
     slices: int
     records: int
     undisturbed: dict[str, list[str]]
+    arrivals: set[Arrival]
+
+    def arguments(self, key: str) -> list[str]:
+        """What an attempt of this work is told."""
+        return ["sync", key, ALL, *(day.isoformat() for day in self.days)] if self.days else ["masters", key]
+
+    def do(self, key: str) -> SyncSession:
+        return self.source.running_times(*self.days, key=key) if self.days else self.source.equipment(key=key)
+
+    def assert_as_the_ledger_says(self) -> None:
+        assert_tables_are_as_the_ledger_says(self.source.engine, self.sync_type, self.arrivals)
 
     def assert_as_undisturbed(self, key: str) -> None:
         """All is as if nothing had happened, and the attempts that share `key` did every slice once."""
         assert outcome(self.source.engine) == self.undisturbed
+        self.assert_as_the_ledger_says()
         assert_every_slice_once(self.source.engine, key, self.slices, self.records)
         assert_books_balance(self.source.engine)
 
 
 def prepare(source: Source, flown: Flown, days: list[date], plants_per_slice: int) -> Work:
-    """See what an undisturbed sync leaves behind, and take it back."""
+    """See what an undisturbed sync of running hours leaves behind, and take it back."""
     source.settings = source.settings.model_copy(update={"sync_plants_per_slice": 35})
     source.running_times(*days)
-    undisturbed = outcome(source.engine)
+    undisturbed, arrived = outcome(source.engine), arrivals(source.engine, "running_times")
     forget_running_times(source.engine)
     source.settings = source.settings.model_copy(update={"sync_plants_per_slice": plants_per_slice})
     slices = len(days) * math.ceil(PLANTS / plants_per_slice)
-    return Work(source, days, slices, len(flown.received(*days)), undisturbed)
+    return Work(source, "running_times", days, slices, len(flown.received(*days)), undisturbed, arrived)
+
+
+def prepare_masters(source: Source, flown: Flown, plants_per_slice: int) -> Work:
+    """See what the undisturbed sync of masters has left behind, and take it back."""
+    undisturbed, arrived = outcome(source.engine), arrivals(source.engine, "equipment")
+    forget_masters(source.engine)
+    source.settings = source.settings.model_copy(update={"sync_plants_per_slice": plants_per_slice})
+    slices = math.ceil(PLANTS / plants_per_slice) + 1  # masters without a plant are one of their own
+    return Work(source, "equipment", [], slices, len(flown.registered), undisturbed, arrived)
 
 
 @pytest.fixture
@@ -88,6 +137,18 @@ def much(ready: Source, flown: Flown) -> Work:
     return prepare(ready, flown, WEEK, plants_per_slice=1)
 
 
+@pytest.fixture
+def few_masters(ready: Source, flown: Flown) -> Work:
+    """All masters in 8 slices."""
+    return prepare_masters(ready, flown, plants_per_slice=5)
+
+
+@pytest.fixture
+def many_masters(ready: Source, flown: Flown) -> Work:
+    """All masters in 36 slices."""
+    return prepare_masters(ready, flown, plants_per_slice=1)
+
+
 def environment(source: Source, **more: str) -> dict[str, str]:
     """What a process needs to sync as `source` does."""
     settings = source.settings
@@ -98,6 +159,7 @@ def environment(source: Source, **more: str) -> dict[str, str]:
         "CMMS_DATABASE_URL": settings.database_url.get_secret_value(),
         "CMMS_API_URL": str(settings.api_url),
         "CMMS_API_TOKEN": settings.api_token.get_secret_value(),
+        "CMMS_API_DIALECT": settings.api_dialect.value,
         "CMMS_SYNC_PLANTS_PER_SLICE": str(settings.sync_plants_per_slice),
         "CMMS_API_PLANTS_PER_CALL": str(settings.api_plants_per_call),
     }
@@ -134,8 +196,8 @@ def wait_until(is_so: Callable[[], bool], what: str, timeout_s: float = 60) -> N
         time.sleep(0.004)
 
 
-def slices_done(engine: sa.Engine) -> int:
-    statement = sa.select(sa.func.count()).select_from(sync_slices).where(sync_slices.c.sync_type == "running_times")
+def slices_done(engine: sa.Engine, sync_type: str = "running_times") -> int:
+    statement = sa.select(sa.func.count()).select_from(sync_slices).where(sync_slices.c.sync_type == sync_type)
     with engine.connect() as connection:
         return connection.scalar(statement) or 0
 

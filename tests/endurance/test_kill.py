@@ -1,4 +1,4 @@
-"""kill -9 at any moment: the next attempt takes up what is missing, and in the end all is as if nothing had happened."""
+"""kill -9 at any moment: what is done is done whole, the next attempt does the rest, and in the end nothing shows."""
 
 import os
 import random
@@ -15,7 +15,7 @@ from cmms_pipelines.operate.services import dagster_environment
 from cmms_pipelines.storage.engine import Databases
 from cmms_pipelines.storage.tables import api_sync_logs
 from tests.conftest import new_database
-from tests.endurance.attempt import ALL, JOB
+from tests.endurance.attempt import JOB
 from tests.endurance.conftest import Work, attempt, environment, kill, slices_done, wait_until, wait_until_alone
 from tests.sync.conftest import Source
 
@@ -23,8 +23,8 @@ KEY = "the-sync"
 Start = Callable[[], AbstractContextManager[subprocess.Popen[bytes]]]
 
 
-def logs(engine: sa.Engine) -> int:
-    statement = sa.select(sa.func.count()).select_from(api_sync_logs).where(api_sync_logs.c.sync_type == "running_times")
+def logs(engine: sa.Engine, sync_type: str) -> int:
+    statement = sa.select(sa.func.count()).select_from(api_sync_logs).where(api_sync_logs.c.sync_type == sync_type)
     with engine.connect() as connection:
         return connection.scalar(statement) or 0
 
@@ -32,20 +32,22 @@ def logs(engine: sa.Engine) -> int:
 def kill_again_and_again(work: Work, start: Start, *, kills: int, seed: int) -> list[int]:
     """Kill attempts at moments that are drawn: after the log's beginning, after so many slices, or a moment later.
 
-    Returns the slices that were done at each kill.
+    After each the tables hold what the ledger says, and nothing else. Returns the slices that were done at each kill.
     """
     chance = random.Random(seed)  # noqa: S311 - moments, not secrets
-    engine, done_at = work.source.engine, []
+    engine, sync_type, done_at = work.source.engine, work.sync_type, []
     for number in range(kills):
-        begun, done = logs(engine), slices_done(engine)
+        begun, done = logs(engine, sync_type), slices_done(engine, sync_type)
         wanted = done + chance.randint(0, max(1, 2 * (work.slices - done) // (kills - number + 1)))
         with start() as process:
-            wait_until(lambda: logs(engine) > begun or process.poll() is not None, "the sync begins")  # noqa: B023
-            wait_until(lambda: slices_done(engine) >= wanted or process.poll() is not None, "slices are done")  # noqa: B023
+            wait_until(lambda: logs(engine, sync_type) > begun or process.poll() is not None, "the sync begins")  # noqa: B023
+            wait_until(lambda: slices_done(engine, sync_type) >= wanted or process.poll() is not None, "slices are done")  # noqa: B023
             time.sleep(chance.uniform(0, 0.05))
+            assert process.poll() in {None, 0}, "an attempt ended by itself, and not well"
             kill(process)
         wait_until_alone(engine)
-        done_at.append(slices_done(engine))
+        work.assert_as_the_ledger_says()
+        done_at.append(slices_done(engine, sync_type))
     assert done_at == sorted(done_at)
     assert done_at[-1] > 0, "no attempt got anywhere"
     return done_at
@@ -53,23 +55,35 @@ def kill_again_and_again(work: Work, start: Start, *, kills: int, seed: int) -> 
 
 def kill_syncs(work: Work, *, kills: int, seed: int) -> None:
     def start() -> AbstractContextManager[subprocess.Popen[bytes]]:
-        return attempt(environment(work.source), "sync", KEY, ALL, *(day.isoformat() for day in work.days), log=said)
+        return attempt(environment(work.source), *work.arguments(KEY), log=said)
 
     said = work.source.settings.home / "attempts.log"
     done_at = kill_again_and_again(work, start, kills=kills, seed=seed)
-    session = work.source.running_times(*work.days, key=KEY)
+    session = work.do(KEY)
     assert session.slices_skipped == done_at[-1]
     work.assert_as_undisturbed(KEY)
 
 
+@pytest.mark.parametrize("dialect", ["ims", "odata_v4"])
 def test_a_sync_that_is_killed_twice_ends_as_if_nothing_had_happened(little: Work) -> None:
-    kill_syncs(little, kills=2, seed=1)
+    kill_syncs(little, kills=2, seed=3)
+
+
+def test_a_sync_of_masters_that_is_killed_twice_ends_as_if_nothing_had_happened(few_masters: Work) -> None:
+    kill_syncs(few_masters, kills=2, seed=3)
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("dialect", ["ims", "odata_v2", "odata_v4"])
 @pytest.mark.parametrize("seed", [2, 3])
 def test_a_sync_that_is_killed_fifty_times_ends_as_if_nothing_had_happened(much: Work, seed: int) -> None:
     kill_syncs(much, kills=50, seed=seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [4, 5])
+def test_a_sync_of_masters_that_is_killed_twenty_times_ends_as_if_nothing_had_happened(many_masters: Work, seed: int) -> None:
+    kill_syncs(many_masters, kills=20, seed=seed)
 
 
 @pytest.fixture

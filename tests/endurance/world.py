@@ -3,7 +3,9 @@
 Surrogate ids and times of writing differ; everything that a reader sees must not.
 """
 
-from typing import Any
+from collections import Counter
+from datetime import date
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -19,6 +21,15 @@ from cmms_pipelines.storage.tables import (
 )
 
 _OF_WRITING = {"id", "created_at", "updated_at", "equipment_id", "plant_id", "equipment_group_id", "record_digest", "detected_at"}
+
+
+class Arrival(NamedTuple):
+    """A record of the source as the tables know it; masters have no day, and one without a plant is of the plant ""."""
+
+    day: date | None
+    plant: str
+    machine: str
+    is_stored: bool
 
 
 def outcome(engine: sa.Engine) -> dict[str, list[Any]]:
@@ -38,6 +49,49 @@ def outcome(engine: sa.Engine) -> dict[str, list[Any]]:
     }
     with engine.connect() as connection:
         return {name: sorted(map(repr, connection.execute(statement))) for name, statement in statements.items()}
+
+
+def arrivals(engine: sa.Engine, sync_type: str) -> set[Arrival]:
+    """Every record of a sync that is in the tables, be it stored or in the quarantine."""
+    times, refused = equipment_running_times.c, sync_rejections.c
+    machine, plant = equipment.c.equipment_number, plants.c.plant_code
+    masters = sa.select(sa.null(), plant, machine, sa.null()).join_from(equipment, plants, plants.c.id == equipment.c.plant_id)
+    readings = (
+        sa.select(times.date, plant, machine, times.readings)
+        .join(equipment, equipment.c.id == times.equipment_id)
+        .join(plants, plants.c.id == times.plant_id)
+    )
+    in_quarantine = sa.select(refused.date, sa.func.coalesce(refused.plant_code, ""), refused.equipment_number).where(
+        refused.sync_type == sync_type, refused.status == "open", refused.is_primary
+    )
+    with engine.connect() as connection:
+        rows = connection.execute(masters if sync_type == "equipment" else readings).all()
+        stored = {Arrival(day, code, number, True) for day, own, number, parts in rows for code in parts or [own]}
+        return stored | {Arrival(*row, False) for row in connection.execute(in_quarantine)}
+
+
+def assert_tables_are_as_the_ledger_says(engine: sa.Engine, sync_type: str, everything: set[Arrival]) -> None:
+    """Of `everything` that a whole sync brings, the tables hold what is of the slices in the ledger, and nothing else.
+
+    Ledger, tables and logs count alike, those of killed attempts too.
+    """
+    kept, log = sync_slices.c, api_sync_logs.c
+    of_ledger = sa.select(kept.sync_log_id, kept.date, kept.plant_codes, kept.counts).where(kept.sync_type == sync_type)
+    counted = [column for column in api_sync_logs.columns if column.name.startswith("records_")]
+    of_logs = sa.select(log.id, log.slices_done, *counted).where(log.sync_type == sync_type)
+    with engine.connect() as connection:
+        slices = connection.execute(of_ledger).all()
+        logs = {row["id"]: Counter(row) - Counter({"id": row["id"]}) for row in connection.execute(of_logs).mappings()}
+    found = arrivals(engine, sync_type)
+    done = {(piece.date, code) for piece in slices for code in piece.plant_codes}
+    assert found == {arrival for arrival in everything if (arrival.day, arrival.plant) in done}
+    told: dict[int, Counter[str]] = {log_id: Counter() for log_id in logs}
+    for piece in slices:
+        told[piece.sync_log_id] += Counter({column.name: piece.counts[column.name] for column in counted} | {"slices_done": 1})
+    assert told == logs
+    total = sum(told.values(), Counter())
+    stored = sum(arrival.is_stored for arrival in found)
+    assert (total["records_success"], total["records_failed"]) == (stored, len(found) - stored)
 
 
 def assert_books_balance(engine: sa.Engine) -> None:
@@ -72,8 +126,19 @@ def forget_running_times(engine: sa.Engine) -> None:
     """Take a database back to where plants and equipment were synced and nothing else was."""
     with engine.begin() as connection:
         connection.execute(sa.text("TRUNCATE cmms.equipment_running_times, cmms.counter_events, cmms.api_calls"))
-        for table in (sync_rejections, sync_slices, api_sync_logs):
-            connection.execute(sa.delete(table).where(table.c.sync_type == "running_times"))
+        _forget_syncs(connection, "running_times")
+
+
+def forget_masters(engine: sa.Engine) -> None:
+    """Take a database back to where plants were synced and nothing else was."""
+    with engine.begin() as connection:
+        connection.execute(sa.text("TRUNCATE cmms.equipment, cmms.equipment_groups, cmms.api_calls CASCADE"))
+        _forget_syncs(connection, "equipment")
+
+
+def _forget_syncs(connection: sa.Connection, sync_type: str) -> None:
+    for table in (sync_rejections, sync_slices, api_sync_logs):
+        connection.execute(sa.delete(table).where(table.c.sync_type == sync_type))
 
 
 def _values(table: sa.Table) -> list[sa.Column[Any]]:

@@ -44,9 +44,9 @@ class Source:
     def plants(self) -> SyncSession:
         return sync_plants(self.engine, self.settings, sync_key=self._key(), run_id=None, progress=silent)
 
-    def equipment(self, plant_codes: Sequence[str] | None = None) -> SyncSession:
+    def equipment(self, plant_codes: Sequence[str] | None = None, *, key: str | None = None) -> SyncSession:
         codes = plant_codes or known_plants(self.engine)["plant_code"].to_list()
-        return sync_equipment(self.engine, self.settings, codes, sync_key=self._key(), run_id=None, progress=silent)
+        return sync_equipment(self.engine, self.settings, codes, sync_key=key or self._key(), run_id=None, progress=silent)
 
     def running_times(
         self,
