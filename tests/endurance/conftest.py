@@ -13,10 +13,13 @@ from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from cmms_pipelines.operate.services import dagster_environment
 from cmms_pipelines.settings import ApiDialect
+from cmms_pipelines.storage.engine import Databases
 from cmms_pipelines.storage.tables import sync_slices
 from cmms_pipelines.sync.session import SyncSession
 from tests.emulator_server import Emulator, running_emulator
@@ -147,6 +150,23 @@ def few_masters(ready: Source, flown: Flown) -> Work:
 def many_masters(ready: Source, flown: Flown) -> Work:
     """All masters in 36 slices."""
     return prepare_masters(ready, flown, plants_per_slice=1)
+
+
+@pytest.fixture
+def dagster(dagster_database: str, ready: Source, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """The product's Dagster instance, on a database of its own."""
+    database_url = ready.settings.database_url
+    assert database_url is not None
+    databases = Databases(cmms=database_url.get_secret_value(), dagster=dagster_database)
+    for name, value in dagster_environment(ready.settings, databases).items():
+        monkeypatch.setenv(name, value)
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def of_dagster() -> dict[str, str]:
+    """What a process needs besides `environment` to find the instance of `dagster`."""
+    return {name: os.environ[name] for name in ("DAGSTER_HOME", "DAGSTER_DATABASE_URL")}
 
 
 def environment(source: Source, **more: str) -> dict[str, str]:

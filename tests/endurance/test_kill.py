@@ -1,23 +1,18 @@
 """kill -9 at any moment: what is done is done whole, the next attempt does the rest, and in the end nothing shows."""
 
-import os
 import random
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from cmms_pipelines.operate.services import dagster_environment
-from cmms_pipelines.storage.engine import Databases
 from cmms_pipelines.storage.tables import api_sync_logs
-from tests.conftest import new_database
 from tests.endurance.attempt import JOB
-from tests.endurance.conftest import Work, attempt, environment, kill, slices_done, wait_until, wait_until_alone
-from tests.sync.conftest import Source
+from tests.endurance.conftest import Work, attempt, environment, kill, of_dagster, slices_done, wait_until, wait_until_alone
 
 KEY = "the-sync"
 Start = Callable[[], AbstractContextManager[subprocess.Popen[bytes]]]
@@ -86,19 +81,6 @@ def test_a_sync_of_masters_that_is_killed_twenty_times_ends_as_if_nothing_had_ha
     kill_syncs(many_masters, kills=20, seed=seed)
 
 
-@pytest.fixture
-def dagster(server_url: str, ready: Source, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """The product's Dagster instance, on a database of its own."""
-    for url in new_database(server_url, template="template0"):
-        database_url = ready.settings.database_url
-        assert database_url is not None
-        databases = Databases(cmms=database_url.get_secret_value(), dagster=url)
-        for name, value in dagster_environment(ready.settings, databases).items():
-            monkeypatch.setenv(name, value)
-        with dg.DagsterInstance.get() as instance:
-            yield instance
-
-
 def kill_runs(work: Work, dagster: dg.DagsterInstance, *, kills: int) -> None:
     """Kill Dagster runs; each is marked as failed and started again as a child of the last, as Dagster's daemon does."""
 
@@ -110,13 +92,11 @@ def kill_runs(work: Work, dagster: dg.DagsterInstance, *, kills: int) -> None:
         for run in parent:
             if not run.is_finished:
                 dagster.report_run_failed(run)
-        given = environment(work.source, **of_dagster)
+        given = environment(work.source, **of_dagster())
         days = (work.days[0].isoformat(), work.days[-1].isoformat())
         return attempt(given, "run", *days, *(run.run_id for run in parent), log=said)
 
     said = work.source.settings.home / "runs.log"
-    names = ("DAGSTER_HOME", "DAGSTER_DATABASE_URL")
-    of_dagster = {name: os.environ[name] for name in names}
     kill_again_and_again(work, start, kills=kills, seed=7)
     with start() as last:
         assert last.wait(120) == 0, said.read_text()[-3000:]
