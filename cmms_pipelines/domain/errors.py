@@ -1,7 +1,5 @@
 """Exceptions for when the world is wrong; a wrong record is a value (see `domain.rejections`), never an exception."""
 
-from cmms_pipelines.domain.reports import SyncCounts
-
 
 class CmmsError(Exception):
     """Base of every error that this project raises on purpose; its message is fit for an operator to read."""
@@ -16,15 +14,7 @@ class PermanentError(CmmsError):
 
 
 class SliceRefusedError(PermanentError):
-    """One part of a sync cannot be written until somebody changes something; the other parts go on.
-
-    Attributes:
-        counts: what became of its records, where they were read; None: nothing is known of them.
-    """
-
-    def __init__(self, message: str, counts: SyncCounts | None = None) -> None:
-        super().__init__(message)
-        self.counts = counts
+    """One part of a sync cannot be written until somebody changes something; the other parts go on."""
 
 
 class NotFoundError(PermanentError):

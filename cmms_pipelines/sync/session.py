@@ -65,6 +65,18 @@ class Slice:
         return {"slice": self.key, "plants": list(self.plant_codes), "day": self.day.isoformat() if self.day else None}
 
 
+class PlantsRefusedError(SliceRefusedError):
+    """Of a slice some plants are refused, the others are written.
+
+    Attributes:
+        counts: what became of the slice's records.
+    """
+
+    def __init__(self, message: str, counts: SyncCounts) -> None:
+        super().__init__(message)
+        self.counts = counts
+
+
 @dataclass
 class SyncSession:
     """A running sync: where its slices report.
@@ -230,7 +242,7 @@ class SyncSession:
                     self._add(piece, future.result())
                 except (TransientError, SliceRefusedError) as error:
                     self.failed_slices[piece.key] = error
-                    if isinstance(error, SliceRefusedError) and error.counts is not None:
+                    if isinstance(error, PlantsRefusedError):
                         self._add(piece, error.counts)
                     self.progress(f"slice {piece.key} failed: {error}")
                 self.progress(self._pace())

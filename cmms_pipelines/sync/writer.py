@@ -16,7 +16,6 @@ from functools import partial
 import pandas as pd
 import sqlalchemy as sa
 
-from cmms_pipelines.domain.errors import SliceRefusedError
 from cmms_pipelines.domain.quarantine import refused_by_rule, refused_count, rejected_frame
 from cmms_pipelines.domain.rejections import Severity, refused_rows
 from cmms_pipelines.domain.reports import SyncCounts
@@ -25,7 +24,7 @@ from cmms_pipelines.storage import rejections
 from cmms_pipelines.storage.bulk import seconds_copying
 from cmms_pipelines.sync.ahead import Ahead
 from cmms_pipelines.sync.reader import Mapped, SliceReader
-from cmms_pipelines.sync.session import Slice, SyncSession
+from cmms_pipelines.sync.session import PlantsRefusedError, Slice, SyncSession
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def write_chunks(
         settled_by, settled_because: noted where a record that is accepted had been refused before.
 
     Raises:
-        SliceRefusedError: nothing of a plant can be read; its records are in the quarantine as critical, those of the slice's
+        PlantsRefusedError: nothing of a plant can be read; its records are in the quarantine as critical, those of the slice's
             other plants are written, and the slice counts as not done.
         TransientError, SyncStoppedError: see `SyncSession.write`.
     """
@@ -154,7 +153,7 @@ def write_chunks(
     counts = session.write(
         piece, known or SyncCounts(), lambda connection: apply(connection, plant_codes), refused_plants=plant_codes
     )
-    raise SliceRefusedError(f"Of slice {piece.key} not all is written. {' '.join(map(str, found))}", counts)
+    raise PlantsRefusedError(f"Of slice {piece.key} not all is written. {' '.join(map(str, found))}", counts)
 
 
 def _as_critical(rejected: pd.DataFrame, plant_codes: Collection[str]) -> pd.DataFrame:

@@ -102,7 +102,7 @@ def test_the_share_of_records_that_a_real_sync_refuses_makes_the_severity_and_a_
         if refused < 1000:
             assert source.equipment([PLANT]).counts.refused == refused
         else:
-            with pytest.raises(CmmsError, match="nothing of"):
+            with pytest.raises(CmmsError, match="plant_unreadable"):
                 source.equipment([PLANT])
         plant.look(minutes=CLEARED)
         assert plant.standing() == ({"sync:equipment": severity} if severity else {}), refused
