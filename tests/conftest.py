@@ -21,6 +21,7 @@ from sqlalchemy.engine import make_url
 from cmms_pipelines.storage import embedded, migrate
 from cmms_pipelines.storage.engine import make_engine
 from tests.distribution import pytest_collection_modifyitems, pytest_xdist_make_scheduler
+from tests.sync.flown import Flown, read_flown
 
 __all__ = ["pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]
 
@@ -122,3 +123,8 @@ def _make_template(server_url: str) -> None:
     engine = make_engine(make_url(server_url).set(database=TEMPLATE).render_as_string(hide_password=False))
     migrate.upgrade(engine)
     engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def flown() -> Flown:
+    return read_flown()

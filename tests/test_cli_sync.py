@@ -13,7 +13,7 @@ from tests.command_line import CommandLine, on_databases
 from tests.conftest import Database
 from tests.emulator_server import Emulator, running_emulator
 from tests.sync.conftest import Source, settings_for
-from tests.sync.flown import Flown, read_flown
+from tests.sync.flown import Flown
 from tests.sync.tables import hours_by_machine_and_day, newest_log
 
 PRINTED = (
@@ -28,11 +28,6 @@ PLANTS = ["B6JF", "B6LG"]
 def emulator() -> Iterator[Emulator]:
     with running_emulator() as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def flown() -> Flown:
-    return read_flown()
 
 
 @pytest.fixture

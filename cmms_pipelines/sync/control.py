@@ -154,7 +154,6 @@ class Turn:
         Raises:
             SyncStoppedError: an operator stopped this sync.
         """
-
         return look_for_stop(self._engine, self._began_at)
 
     def _hold(self, activity: str) -> None:

@@ -15,18 +15,12 @@ from tests.conftest import Database
 from tests.dagster_instances import configured_instance_on, instance_on
 from tests.defs.recording_launcher import RecordingLauncher
 from tests.emulator_server import Emulator, running_emulator
-from tests.sync.flown import Flown, read_flown
 
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
     with running_emulator() as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def flown() -> Flown:
-    return read_flown()
 
 
 @pytest.fixture

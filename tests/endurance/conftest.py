@@ -35,7 +35,7 @@ from tests.endurance.world import (
     outcome,
 )
 from tests.sync.conftest import Source, ready_source, with_masters
-from tests.sync.flown import Flown, read_flown
+from tests.sync.flown import Flown
 
 PROJECT = Path(__file__).resolve().parents[2]
 WEEK = [date(2013, 10, 25) + timedelta(days=offset) for offset in range(7)]
@@ -58,11 +58,6 @@ def dialect() -> str:
 @pytest.fixture
 def emulator(emulators: Callable[[str], Emulator], dialect: str) -> Emulator:
     return emulators(dialect)
-
-
-@pytest.fixture(scope="session")
-def flown() -> Flown:
-    return read_flown()
 
 
 @pytest.fixture(scope="session")

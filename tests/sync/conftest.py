@@ -14,7 +14,6 @@ from cmms_pipelines.sync.running_times import sync_running_times
 from cmms_pipelines.sync.session import SyncSession
 from tests.conftest import TEMPLATE, Database, new_database
 from tests.emulator_server import Emulator, running_emulator
-from tests.sync.flown import Flown, read_flown
 
 
 def silent(_message: str) -> None:
@@ -25,11 +24,6 @@ def silent(_message: str) -> None:
 def emulator() -> Iterator[Emulator]:
     with running_emulator() as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def flown() -> Flown:
-    return read_flown()
 
 
 class Source:
