@@ -309,6 +309,14 @@ RUNNING_TIME_RULES: Sequence[CheckedRule] = (
     ),
     _rule(
         "cumulative_hours",
+        "cumulative_hours_missing",
+        Severity.INFO,
+        "Only the hours came, although the machine has a counter: they show in its lifetime hours once a counter comes. Enter "
+        "the counter at the source.",
+        lambda cells: cells["is_counter_on_day"] | pd.isna(cells["running_hours"]) | pd.isna(cells["previous_cumulative_hours"]),
+    ),
+    _rule(
+        "cumulative_hours",
         "counter_stands_still",
         Severity.INFO,
         "The counter shows what it showed a week before: if the machine ran, look at the counter.",

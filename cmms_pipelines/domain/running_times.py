@@ -84,10 +84,10 @@ def with_context(
         The frame with machine_day (equal for records of one machine and day, -1 without), plant_id, equipment_id (Int64),
         previous_date, previous_cumulative_hours, days_covered, day_hours (of those days), machine_day_hours and
         machine_day_limit (of all readings together), is_date_requested, is_running_hours_given, is_several (more than one
-        record of the machine and day), is_behind (the counter went back), week_ago_cumulative_hours, overflow_at,
-        is_counting_backwards, is_new (nothing is stored of the machine and day), is_locked, is_settled (the reading before
-        cannot have become another one, and nothing follows from it but what the record states itself). What a cancelled
-        document states counts for nothing, and is left out (quirk 22).
+        record of the machine and day), is_counter_on_day (one of those has a counter, readable or not), is_behind (the
+        counter went back), week_ago_cumulative_hours, overflow_at, is_counting_backwards, is_new (nothing is stored of the
+        machine and day), is_locked, is_settled (the reading before cannot have become another one, and nothing follows from
+        it but what the record states itself). What a cancelled document states counts for nothing, and is left out (quirk 22).
     """
     columns = _joined(frame, neighbours, neighbour_rows)
     _fill_flags(columns)
@@ -104,6 +104,7 @@ def with_context(
     columns["day_hours"] = days.hours_of(columns["days_covered"])
     columns["is_settled"] = columns["is_locked"] & ~_is_special(columns) & (columns["days_covered"] == 1)
     most_days = _add_machine_days(columns, several)
+    columns["is_counter_on_day"] = _is_counter_on_day(columns, several)
     columns["machine_day_limit"] = days.hours_of(most_days)
     context = pd.DataFrame(columns, index=frame.index, copy=False)
     context.columns = context.columns.astype("object")  # a column more costs an Arrow-backed index several times as much
@@ -361,6 +362,16 @@ def _days_covered(
     is_over_all = (hours > days.hours + JITTER_HOURS) & (np.abs(hours - difference) < 0.01)
     is_derived = ~columns["is_running_hours_given"] & (difference >= 0) & is_first
     return np.where((gap > 1) & (is_over_all | is_derived), gap, 1).astype("int64")
+
+
+def _is_counter_on_day(columns: Columns, several: "np.ndarray[Any, Any]") -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Tell where any record of the machine and day brought a counter: of two plants' hours one may come without."""
+    is_there: np.ndarray[Any, np.dtype[np.bool_]] = ~np.isnan(columns["cumulative_hours"])
+    is_there |= columns["is_cumulative_hours_unreadable"]
+    if len(several):
+        of_group = pd.Series(is_there[several]).groupby(columns["machine_day"][several])
+        is_there[several] = of_group.transform("any").to_numpy()
+    return is_there
 
 
 def _add_machine_days(columns: Columns, several: "np.ndarray[Any, Any]") -> "np.ndarray[Any, np.dtype[np.int64]]":

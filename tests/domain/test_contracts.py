@@ -90,6 +90,7 @@ READINGS_FAILING: dict[str, tuple[Sequence[dict[str, Any]], dict[str, Any]]] = {
     "reading_cancelled": ([reading_record(RECDV="85")], {"is_reversed": True}),
     "counter_replaced": ([reading_record(CNTRR="3")], {"is_replaced": True}),
     "counter_from_difference": ([reading_record(CNTRR=None)], {"is_difference": True}),
+    "cumulative_hours_missing": ([reading_record(CNTRR=None)], {"previous": (YESTERDAY, 670.0)}),
     "counter_stands_still": (
         [reading_record(RECDV="0", CNTRR="670")],
         {"previous": (YESTERDAY, 670.0), "week_ago": 670.0},
@@ -120,7 +121,7 @@ WARNINGS = {
     "running_hours_over_day", "counter_went_back", "reading_spans_days", "running_hours_missing", "cumulative_hours_implausible",
     "first_hours_negative",
 }  # fmt: skip
-INFOS = {"reading_cancelled", "counter_replaced", "counter_from_difference", "counter_stands_still"}
+INFOS = {"reading_cancelled", "counter_replaced", "counter_from_difference", "counter_stands_still", "cumulative_hours_missing"}
 
 
 def failures(table: str, records: Sequence[dict[str, Any]], world: dict[str, Any]) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Running hours: days, gaps and several readings a day, as the policy on counters says."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -189,6 +190,27 @@ def test_hours_that_nobody_can_know_stay_null_and_are_never_zero(previous: tuple
 def test_a_null_counter_stays_null_beside_its_hours() -> None:
     row = only_row(judged(reading_record(CNTRR="")))
     assert (row["running_hours"], row["cumulative_hours"]) == (5.0667, None)
+
+
+@pytest.mark.parametrize(
+    ("records", "flags", "is_told"),
+    [
+        ([reading_record(CNTRR="")], {}, True),
+        ([reading_record(CNTRR="675")], {}, False),
+        ([reading_record(CNTRR="lots")], {}, False),
+        ([reading_record(CNTRR="")], {"is_difference": True}, False),
+        ([reading_record(CNTRR="")], {"is_reversed": True}, False),
+        ([reading_record(RECDV="5", CNTRR=""), reading_record(SWERK="B6JF", RECDV="6", CNTRR="680")], {}, False),
+        ([reading_record(RECDV="5", CNTRR=""), reading_record(SWERK="B6JF", RECDV="6", CNTRR="")], {}, True),
+    ],
+)
+def test_hours_alone_are_told_where_the_machine_has_a_counter_and_its_day_brought_none(
+    records: Sequence[dict[str, Any]], flags: dict[str, Any], is_told: bool
+) -> None:
+    of_machine_with_counter = judged(*records, previous=(date(2013, 10, 27), 670.0), **flags)
+    assert ("cumulative_hours_missing" in of_machine_with_counter.noted_by_rule) == is_told
+    assert "cumulative_hours_missing" not in judged(*records, **flags).noted_by_rule
+    assert of_machine_with_counter.rows["warnings"].isna().all()
 
 
 def test_a_stuck_counter_is_accepted_with_zero_hours() -> None:
