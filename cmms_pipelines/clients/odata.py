@@ -5,7 +5,7 @@ What belongs here: which requests there are. What does not: how pages follow eac
 
 A reading of an OData source is spread over three lists: the document has the values, its measuring point says what they
 mean (overflow limit, counting backwards) and whose they are, the equipment has the description. Points and equipment are
-fetched once per client and joined to the documents here, so that a record that is refused later lies whole in the quarantine.
+fetched once and joined to the documents here, so that a record that is refused later lies whole in the quarantine.
 Masters need the points alone.
 """
 
@@ -17,7 +17,7 @@ from typing import Self
 
 from cmms_pipelines.clients.envelope import Record
 from cmms_pipelines.clients.odata_pages import PagedLists, encoded, link_to
-from cmms_pipelines.clients.odata_reference import MACHINE_PROPERTIES, POINT_PROPERTIES, Once, Points, Reference
+from cmms_pipelines.clients.odata_reference import MACHINE_PROPERTIES, POINT_PROPERTIES, Points, Reference, ReferenceData
 from cmms_pipelines.clients.replies import RefusedError
 from cmms_pipelines.clients.transport import Transport
 from cmms_pipelines.domain.errors import PermanentError
@@ -67,15 +67,15 @@ VERSIONS: Mapping[str, Version] = {"odata_v2": V2, "odata_v4": V4}
 class ODataApi:
     """An `ExternalApi`; one page is one page of the server."""
 
-    def __init__(self, transport: Transport, version: Version, base_url: str, now: Callable[[], dt.datetime]) -> None:
-        """`base_url` is the transport's; `now` says which time segments of equipment have ended."""
+    def __init__(
+        self, transport: Transport, version: Version, base_url: str, now: Callable[[], dt.datetime], known: ReferenceData
+    ) -> None:
+        """`base_url` is the transport's; `now` says which time segments of equipment have ended; `known` is filled as needed."""
         self._transport = transport
         self._version = version
         self._lists = PagedLists(transport, base_url)
         self._now = now
-        self._points = Once(self._fetch_points)
-        self._reference = Once(self._fetch_reference)
-        self._documents_name_plants = Once(self._ask_for_plants_of_documents)
+        self._known = known
 
     def __repr__(self) -> str:
         return f"ODataApi({self._transport!r})"
@@ -102,7 +102,7 @@ class ODataApi:
         plants = _literals(plant_codes)
         for condition in self._conditions(self._version.equipment, self._not_ended(), "MaintenancePlant", plants):
             for page in self._segments(condition):
-                points = self._points.get()
+                points = self._points()
                 yield [points.with_counter(machine) for machine in page]
 
     def running_times(self, plant_codes: Sequence[str], start: dt.date, end: dt.date) -> Iterator[list[Record]]:
@@ -114,14 +114,14 @@ class ODataApi:
             raise ValueError(f"the window ends on {end}, before it starts on {start}")
         if not plant_codes:
             return
-        if self._documents_name_plants.get():
+        if self._known.documents_name_plants.get(self._ask_for_plants_of_documents):
             name, values = "MaintenancePlant", _literals(plant_codes)
         else:
-            name, values = "MeasuringPoint", _literals(self._reference.get().points_of(plant_codes))
+            name, values = "MeasuringPoint", _literals(self._reference().points_of(plant_codes))
         for condition in self._conditions(self._version.documents, self._window(start, end), name, values):
             options = {"$filter": condition, "$orderby": "MeasurementDocument"}
             for page in self._pages(self._version.documents, options, "MeasurementDocument"):
-                yield self._reference.get().hours(page)
+                yield self._reference().hours(page)
 
     def work_orders(self, plant_codes: Sequence[str], start: dt.date, end: dt.date) -> Iterator[list[Record]]:
         """Orders whose last change was on one of these days, by UTC."""
@@ -132,6 +132,12 @@ class ODataApi:
         for condition in self._conditions(self._version.orders, window, "MaintenancePlant", _literals(plant_codes)):
             options = {"$filter": condition, "$orderby": "MaintenanceOrder"}
             yield from self._pages(self._version.orders, options, "MaintenanceOrder")
+
+    def _points(self) -> Points:
+        return self._known.points.get(self._fetch_points)
+
+    def _reference(self) -> Reference:
+        return self._known.reference.get(self._fetch_reference)
 
     def _fetch_points(self) -> Points:
         options = {"$select": ",".join(POINT_PROPERTIES), "$orderby": "MeasuringPoint"}
@@ -144,7 +150,7 @@ class ODataApi:
             for page in self._segments(self._not_ended(), select)
             for machine in page
         ]
-        return Reference(self._points.get(), machines)
+        return Reference(self._points(), machines)
 
     def _ask_for_plants_of_documents(self) -> bool:
         """Whether documents can be filtered by plant; a service that does not know the property refuses the question.

@@ -1,4 +1,5 @@
-"""Reference data of an OData source, fetched once per client: measuring points, and what documents lack of their machines.
+"""Reference data of an OData source, fetched once for all who share it: measuring points, and what documents lack of their
+machines.
 
 What belongs here: how a document, its point and its machine find each other. What does not: requests (`odata`), and what a
 property means (`domain.odata_records`).
@@ -79,16 +80,30 @@ class Reference:
 class Once(Generic[T]):
     """What the first thread that needs it fetches, for all; a fetch that fails is made again by the next one."""
 
-    def __init__(self, fetch: Callable[[], T]) -> None:
-        self._fetch = fetch
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._values: list[T] = []
 
-    def get(self) -> T:
+    def get(self, fetch: Callable[[], T]) -> T:
         with self._lock:
             if not self._values:
-                self._values.append(self._fetch())
+                self._values.append(fetch())
             return self._values[0]
+
+
+class ReferenceData:
+    """What clients of one source need to know of it once: whoever connects several of them gives all the same.
+
+    Attributes:
+        points: its measuring points.
+        reference: the points together with the machines.
+        documents_name_plants: whether documents can be asked for by plant.
+    """
+
+    def __init__(self) -> None:
+        self.points: Once[Points] = Once()
+        self.reference: Once[Reference] = Once()
+        self.documents_name_plants: Once[bool] = Once()
 
 
 def counts_hours(point: Record) -> bool:

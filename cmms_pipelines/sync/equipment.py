@@ -84,7 +84,7 @@ def sync_equipment(
             dialect=dialect,
             patience=Patience.of(settings),
         ) as session,
-        connect_source(settings, session.on_call) as api,
+        connect_source(settings, session.on_call, run_id) as api,
     ):
         session.plan(slices)
         creates_plants = settings.on_unknown_plant is UnknownPlantPolicy.CREATE

@@ -43,7 +43,7 @@ def sync_plants(engine: sa.Engine, settings: Settings, *, sync_key: str, run_id:
         patience=Patience.of(settings),
     ) as session:
         started = time.perf_counter()
-        with connect_source(settings, session.on_call) as api:
+        with connect_source(settings, session.on_call, run_id) as api:
             records = plant_records(settings, api)
         seconds = time.perf_counter() - started
         known = SyncCounts(stage_seconds={"fetch": seconds})

@@ -6,12 +6,14 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from cmms_pipelines.clients.api import ConnectedApi
 from cmms_pipelines.clients.connect import connect
+from cmms_pipelines.clients.odata_reference import ReferenceData
 from cmms_pipelines.clients.spool import RecordSpool
 from cmms_pipelines.clients.transport import Timeouts
 from cmms_pipelines.domain.api_calls import ApiCall
@@ -24,8 +26,10 @@ from cmms_pipelines.settings import Settings
 PLANTS_FILE_COLUMNS = ("plant_code", "name", "time_zone", "is_active")
 
 
-def connect_source(settings: Settings, on_call: Callable[[ApiCall], None]) -> ConnectedApi:
+def connect_source(settings: Settings, on_call: Callable[[ApiCall], None], run_id: str | None) -> ConnectedApi:
     """Open a client for the external system of the settings.
+
+    The syncs of a run (`run_id`), and their retries, fetch the source's reference data once between them.
 
     Raises:
         PermanentError: the address or the token is missing, or one of them cannot work.
@@ -42,7 +46,13 @@ def connect_source(settings: Settings, on_call: Callable[[ApiCall], None]) -> Co
         max_in_flight=settings.api_max_in_flight,
         requests_per_s=settings.api_requests_per_s,
         on_call=on_call,
+        known=None if run_id is None else _reference_data(run_id, settings.api_url, settings.api_dialect.value),
     )
+
+
+@lru_cache(maxsize=1)  # a process does one run at a time
+def _reference_data(_run_id: str, _url: str, _dialect: str) -> ReferenceData:
+    return ReferenceData()
 
 
 def source_dialect(settings: Settings, name: str | None = None, *, has_decimal_comma: bool | None = None) -> Dialect:

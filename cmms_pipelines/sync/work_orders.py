@@ -93,7 +93,7 @@ def sync_work_orders(
             dialect=dialect,
             patience=Patience.of(settings),
         ) as session,
-        connect_source(settings, session.on_call) as api,
+        connect_source(settings, session.on_call, run_id) as api,
     ):
         session.plan(slices)
         writer = WorkOrdersWriter(session, settings, dialect, plants)

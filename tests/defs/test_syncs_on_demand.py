@@ -8,9 +8,11 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from cmms_pipelines.clients.odata import V4
 from cmms_pipelines.storage.tables import api_sync_logs, equipment, equipment_running_times, plants, sync_rejections, sync_slices
 from tests.conftest import Database
 from tests.defs.conftest import run
+from tests.emulator_server import running_emulator
 from tests.storage.inbox_world import query, work_order
 from tests.sync.flown import Flown
 from tests.sync.tables import hours_by_machine_and_day
@@ -71,6 +73,19 @@ def test_plants_machines_and_days_are_synced_now_and_a_range_is_backfilled(
     assert "is not within" in failure_of(start("backfill_running_times", first_day="2013-01-01", last_day="2999-01-01"))
     assert "is no day" in failure_of(start("sync_now", first_day="yesterday"))
     assert "There is no sync masters" in failure_of(start("sync_now", what=["masters"]))
+
+
+def test_masters_and_hours_of_one_run_ask_an_odata_source_for_its_measuring_points_once(
+    start: Start, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_emulator(dialect="odata_v4", page_size=10_000) as server:
+        monkeypatch.setenv("CMMS_API_URL", server.url)
+        monkeypatch.setenv("CMMS_API_DIALECT", "odata_v4")
+        assert start("sync_plants").success
+        assert start("sync_now", plants=["B6JF"], first_day="2013-01-01").success
+        assert server.stats()["endpoints"][f"/{V4.points}"] == 1
+    assert count(database, equipment) > 0
+    assert count(database, equipment_running_times) > 0
 
 
 def test_machines_are_synced_now_and_backfilled_by_their_numbers(start: Start, database: Database, flown: Flown) -> None:

@@ -22,9 +22,10 @@ from cmms_pipelines.storage.tables import (
     plants,
     sync_rejections,
 )
+from cmms_pipelines.sync.again import Runner, Wanted
 from tests.conftest import TEMPLATE, Database, new_database
 from tests.emulator_server import running_emulator
-from tests.sync.conftest import Source, settings_for
+from tests.sync.conftest import Source, settings_for, silent
 from tests.sync.tables import count, open_rejections
 
 ODATA = ("odata_v2", "odata_v4")
@@ -166,6 +167,24 @@ def test_a_sync_downloads_no_list_twice(database: Database, tmp_path: Path, dial
             f"/{version.points}": 1,
             f"/{version.equipment}": 1,
         }
+
+
+def test_the_syncs_of_a_run_and_their_retries_fetch_reference_data_once(database: Database, tmp_path: Path) -> None:
+    wanted = Wanted(["B6JF"], first_day=DAYS[0], last_day=DAYS[1])
+    reference = (f"/{VERSIONS['odata_v4'].points}", f"/{VERSIONS['odata_v4'].equipment}")
+    with running_emulator(dialect="odata_v4", page_size=10_000) as server:
+        settings = settings_for(server, database, tmp_path, api_dialect="odata_v4")
+        Source(database, settings).plants()
+
+        def asked_after(run_id: str, attempt: int) -> list[int]:
+            runner = Runner(database.engine, settings, run_id, silent)
+            runner.named("equipment", wanted, today=DAYS[2], sync_key=f"{run_id}:masters")
+            runner.named("running_times", wanted, today=DAYS[2], sync_key=f"{run_id}:hours:{attempt}")
+            return [server.stats()["endpoints"][path] for path in reference]
+
+        assert asked_after("first", attempt=1) == [1, 2]  # the machines also as what is synced
+        assert asked_after("first", attempt=2) == [1, 2]
+        assert asked_after("second", attempt=1) == [2, 4]
 
 
 def test_a_service_that_pages_in_a_circle_fails_the_sync_and_leaves_nothing_half(database: Database, tmp_path: Path) -> None:
