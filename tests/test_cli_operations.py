@@ -21,7 +21,7 @@ from tests.conftest import Database
 from tests.dagster_instances import instance_on
 from tests.emulator_server import Emulator, running_emulator
 from tests.storage.readings_world import make_world, reading, stored
-from tests.storage.test_rejections import refusal
+from tests.storage.test_rejections import also, refusal
 from tests.sync.conftest import Source, settings_for
 
 DAY = date(2013, 10, 28)
@@ -46,6 +46,7 @@ def quarantine(database: Database) -> Database:
         refusal("equipment_unknown", key=number, payload=reading("B6LG", DAY, 5, 100, number=number), equipment_number=number)
         for number in ("N526JB", "N9")
     ]
+    rows[1]["other_failures"] = [also("point_too_long")]
     with database.engine.begin() as connection:
         rejections.store(connection, "running_times", None, pd.DataFrame(rows))
     return database
@@ -54,10 +55,10 @@ def quarantine(database: Database) -> Database:
 def test_refused_records_are_listed_shown_exported_and_discarded(cmms: CommandLine, quarantine: Database, tmp_path: Path) -> None:
     (one,) = cmms.json("rejections", "list", "--equipment", "N9", "--rule", "equipment_unknown", "--date", "2013-10-28")
     assert (one["record_key"], one["payload"]["EQUNR"]) == ("N9", "N9")
-    (row,) = cmms.json("rejections", "show", str(one["id"]))
-    assert row["message"] == one["message"]
+    record = cmms.json("rejections", "show", str(one["id"]))
+    assert (record["message"], record["other_failures"]) == (one["message"], [also("point_too_long")])
     shown = cmms("rejections", "show", str(one["id"])).stdout
-    assert '"EQUNR": "N9"' in shown
+    assert all(text in shown for text in ('"EQUNR": "N9"', one["message"], "point_too_long", "Too long."))
     missing = cmms("rejections", "show", "999")
     assert (missing.returncode, missing.stderr.strip().splitlines()[-1][:36]) == (1, "cmms: There is no rejection 999: `cm")
 

@@ -23,7 +23,12 @@ _LISTED = (
     "id", "sync_type", "rule", "severity", "record_key", "plant_code", "equipment_number", "date", "column_name", "value",
     "times_seen", "first_seen_at", "last_seen_at",
 )  # fmt: skip
-_TOLD = ("rule", "severity", "column_name", "value", "message", "times_seen", "first_seen_at", "last_seen_at", "status")
+_ABOUT = (
+    "id", "sync_type", "record_key", "plant_code", "equipment_number", "date", "sync_log_id", "status", "times_seen",
+    "first_seen_at", "last_seen_at",
+)  # fmt: skip
+_RESOLVED = ("resolved_at", "resolved_by", "resolution_reason")
+_TOLD = ("rule", "severity", "column_name", "value", "message")
 
 
 @app.command(name="list")
@@ -51,16 +56,15 @@ def show(
     from cmms_pipelines.storage.rejection_search import show as read  # noqa: PLC0415 - loads SQLAlchemy
 
     with _engine().connect() as connection:
-        rows = read(connection, rejection_id)
+        record = read(connection, rejection_id)
     if as_json:
-        show_json(rows)
+        show_json(record)
         return
-    first = rows[0]
-    about = ("id", "sync_type", "record_key", "plant_code", "equipment_number", "date", "sync_log_id")
-    how = ("resolved_at", "resolved_by", "resolution_reason") if first["status"] != "open" else ()
-    show_rows([{name: first[name] for name in about + how}], as_json=False, nothing="")
-    show_rows([{name: row[name] for name in _TOLD} for row in rows], as_json=False, nothing="")
-    show_json(first["payload"])
+    about = _ABOUT if record["status"] == "open" else _ABOUT + _RESOLVED
+    show_rows([{name: record[name] for name in about}], as_json=False, nothing="")
+    failures = [record, *(record["other_failures"] or ())]
+    show_rows([{name: failure[name] for name in _TOLD} for failure in failures], as_json=False, nothing="")
+    show_json(record["payload"])
 
 
 @app.command()

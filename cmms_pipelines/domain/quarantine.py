@@ -5,6 +5,7 @@ What belongs here: record keys and the shape of what is kept. What does not: sto
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import orjson
@@ -19,8 +20,9 @@ from cmms_pipelines.domain.rejections import Severity, refused_rows
 
 _KEY_LENGTH = 280  # of the 300 characters that the quarantine has, some are for what tells repeats apart
 _PREFIX_LENGTH = 200  # of a longer key, before its hash
+_LONGEST_VALUE = 1000
 _REJECTED = (
-    "record_key", "rule", "is_primary", "severity", "column_name", "value", "message", "payload", "plant_code",
+    "record_key", "rule", "severity", "column_name", "value", "message", "other_failures", "payload", "plant_code",
     "equipment_number", "date",
 )  # fmt: skip
 REFUSING = [severity.value for severity in Severity if severity.refuses]
@@ -90,7 +92,7 @@ def rejected_frame(
     keys: pd.Series,
     mapping: Mapping[str, tuple[str, ...]],
 ) -> pd.DataFrame:
-    """Return one row per refused record and refusing rule, as `storage.rejections.store` takes them.
+    """Return one row per refused record, as `storage.rejections.store` takes them: its first failure, and the others beside it.
 
     Args:
         records: the raw records.
@@ -102,27 +104,44 @@ def rejected_frame(
     refusing = failures.loc[failures["severity"].isin(REFUSING)] if len(failures) else failures
     if refusing.empty:
         return pd.DataFrame(columns=list(_REJECTED))
-    rows = refusing["row"].to_list()
-    refused = _picked(records, rows)
-    values = [raw_value(refused[row], column, mapping) for row, column in zip(rows, refusing["column"], strict=True)]
+    refused = _picked(records, refusing["row"].to_list())
+    told = pd.DataFrame(
+        {
+            "rule": refusing["rule"],
+            "severity": refusing["severity"],
+            "column_name": refusing["column"],
+            "value": [
+                _shown(refused[row], column, mapping) for row, column in zip(refusing["row"], refusing["column"], strict=True)
+            ],
+            "message": refusing["message"],
+        }
+    )
+    is_first = ~refusing["row"].duplicated()
+    first, rows = told.loc[is_first], refusing.loc[is_first, "row"].to_list()
+    others: dict[int, list[Mapping[Any, Any]]] = {}
+    for row, failure in zip(refusing.loc[~is_first, "row"], told.loc[~is_first].to_dict("records"), strict=True):
+        others.setdefault(row, []).append(failure)
     about = frame.loc[rows]
     dates = about["date"] if "date" in about else pd.Series(pd.NaT, index=about.index, dtype="datetime64[s]")
     equipment = about["equipment_number"] if "equipment_number" in about else pd.Series(None, index=about.index, dtype="str")
     return pd.DataFrame(
         {
             "record_key": keys.loc[rows].to_numpy(),
-            "rule": refusing["rule"].to_numpy(),
-            "is_primary": (~refusing["row"].duplicated()).to_numpy(),
-            "severity": refusing["severity"].to_numpy(),
-            "column_name": refusing["column"].to_numpy(),
-            "value": pd.Series([None if value is None else str(value)[:1000] for value in values], dtype="str"),
-            "message": refusing["message"].to_numpy(),
+            **{name: first[name].to_numpy() for name in ("rule", "severity", "column_name")},
+            "value": pd.Series(first["value"].to_list(), dtype="str"),
+            "message": first["message"].to_numpy(),
+            "other_failures": pd.Series([others.get(row) for row in rows], dtype=object),
             "payload": pd.Series([dict(refused[row]) for row in rows], dtype=object),
             "plant_code": about["plant_code"].str.slice(0, 100).to_numpy(),
             "equipment_number": equipment.str.slice(0, 100).to_numpy(),
             "date": dates.to_numpy(),
         }
     )
+
+
+def _shown(record: RawRecord, column: str, mapping: Mapping[str, tuple[str, ...]]) -> str | None:
+    value = raw_value(record, column, mapping)
+    return None if value is None else str(value)[:_LONGEST_VALUE]
 
 
 def refused_by_rule(failures: pd.DataFrame) -> dict[str, int]:

@@ -35,18 +35,6 @@ class Rule:
     message: str
 
 
-@dataclass(frozen=True)
-class Rejection:
-    """One failure case of one record: what the quarantine stores beside the raw record."""
-
-    rule: str
-    severity: Severity
-    column: str
-    value: str | None
-    message: str
-    is_primary: bool
-
-
 _NO_FAILURES = pd.DataFrame({name: pd.Series(dtype="int64" if name == "row" else "str") for name in FAILURE_COLUMNS})
 
 

@@ -74,7 +74,7 @@ def sync_figures(engine: sa.Engine, sync_type: str, run_id: str, in_source: int)
     row: Mapping[str, Any] = rows[0]
     by_rule = (
         sa.select(sync_rejections.c.rule, sa.func.count())
-        .where(sync_rejections.c.sync_log_id == row["id"], sync_rejections.c.is_primary)
+        .where(sync_rejections.c.sync_log_id == row["id"])
         .group_by(sync_rejections.c.rule)
         .order_by(sa.func.count().desc())
     )

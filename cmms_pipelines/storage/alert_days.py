@@ -69,7 +69,7 @@ _REFUSED = sa.text(f"""
            count(refused.id) FILTER (WHERE compared.date < compared.day OR refused.status = 'open') AS refused
     FROM compared
     LEFT JOIN {_REJECTIONS} AS refused
-      ON refused.sync_type = 'running_times' AND refused.is_primary
+      ON refused.sync_type = 'running_times'
      AND refused.plant_code = compared.plant_code AND refused.date = compared.date
     GROUP BY 1, 2, 3
 """)
@@ -79,7 +79,7 @@ _STORED = sa.text(f"""
 """)
 _RULES = sa.text(f"""
     SELECT rule FROM {_REJECTIONS}
-    WHERE sync_type = 'running_times' AND is_primary AND status = 'open' AND plant_code = :plant AND date = :day
+    WHERE sync_type = 'running_times' AND status = 'open' AND plant_code = :plant AND date = :day
     GROUP BY rule ORDER BY count(*) DESC, rule LIMIT 3
 """)
 

@@ -71,7 +71,7 @@ _REFUSED = sa.text(f"""
     SELECT sync_type, rule, severity, count(*) AS records, count(*) FILTER (WHERE first_seen_at >= :since) AS new,
            count(DISTINCT plant_code) AS plants, min(message) AS example, min(record_key) AS example_key
     FROM {_REJECTIONS}
-    WHERE is_primary AND status = 'open' AND last_seen_at >= :since AND last_seen_at < :until
+    WHERE status = 'open' AND last_seen_at >= :since AND last_seen_at < :until
     GROUP BY sync_type, rule, severity ORDER BY count(*) DESC, sync_type, rule
 """)
 # A counter that stands still on five readings or more although the machine ran: the sensor, not the machine, has stopped.

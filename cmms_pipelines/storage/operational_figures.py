@@ -49,9 +49,9 @@ LOOKS: Mapping[str, Look] = {
     ),
     sync_rejections.name: Look(
         sa.text(f"""
-            SELECT count(*) AS row_count, count(*) FILTER (WHERE status = 'open' AND is_primary) AS records_open,
-                   count(*) FILTER (WHERE status = 'replayed' AND is_primary) AS records_replayed,
-                   count(*) FILTER (WHERE status = 'discarded' AND is_primary) AS records_discarded,
+            SELECT count(*) AS row_count, count(*) FILTER (WHERE status = 'open') AS records_open,
+                   count(*) FILTER (WHERE status = 'replayed') AS records_replayed,
+                   count(*) FILTER (WHERE status = 'discarded') AS records_discarded,
                    count(DISTINCT rule) FILTER (WHERE status = 'open') AS rules_open,
                    count(DISTINCT plant_code) FILTER (WHERE status = 'open') AS plants_open
             FROM {sync_rejections.fullname}
@@ -60,7 +60,7 @@ LOOKS: Mapping[str, Look] = {
             SELECT sync_type, rule, severity, count(*) AS open_records, count(DISTINCT plant_code) AS plants,
                    min(first_seen_at) AS first_seen_at, max(last_seen_at) AS last_seen_at, min(record_key) AS example,
                    min(message) AS why
-            FROM {sync_rejections.fullname} WHERE status = 'open' AND is_primary
+            FROM {sync_rejections.fullname} WHERE status = 'open'
             GROUP BY sync_type, rule, severity ORDER BY count(*) DESC, sync_type, rule LIMIT {PREVIEWED}
         """),
     ),

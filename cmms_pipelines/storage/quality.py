@@ -51,7 +51,7 @@ def accounts_of_run(engine: sa.Engine, sync_type: str, run_id: str) -> Accounts:
         row = connection.execute(sa.select(*columns).where(logs.id == newest)).one_or_none()
         in_slices = sa.func.coalesce(sa.func.sum(slices.counts["records_processed"].as_integer()), 0)
         received = connection.scalar(sa.select(in_slices).where(slices.sync_log_id == newest))
-        quarantined = sa.select(sa.func.count()).where(kept.sync_log_id == newest, kept.is_primary, kept.sync_type == sync_type)
+        quarantined = sa.select(sa.func.count()).where(kept.sync_log_id == newest, kept.sync_type == sync_type)
         refused = connection.scalar(quarantined)
     processed, success, failed = (int(count) for count in row or (0, 0, 0))
     return Accounts(processed, success, failed, int(received or 0), int(refused or 0))

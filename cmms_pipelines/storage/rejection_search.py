@@ -2,8 +2,6 @@
 
 What belongs here: the filter and what is read or closed by it. What does not: how records get in and out by syncs
 (`storage.rejections`) and how they are judged again (`sync.replay`).
-
-A record that failed several rules has a row for each. A filter picks records; of each, the first failure is shown.
 """
 
 import csv
@@ -20,9 +18,9 @@ from cmms_pipelines.storage.tables import audit_log, sync_rejections
 
 STATUSES = ("open", "replayed", "discarded")
 EXPORTED = (
-    "id", "sync_type", "status", "rule", "severity", "message", "column_name", "value", "record_key", "plant_code",
-    "equipment_number", "date", "times_seen", "first_seen_at", "last_seen_at", "resolved_at", "resolved_by", "resolution_reason",
-    "payload",
+    "id", "sync_type", "status", "rule", "severity", "message", "column_name", "value", "other_failures", "record_key",
+    "plant_code", "equipment_number", "date", "times_seen", "first_seen_at", "last_seen_at", "resolved_at", "resolved_by",
+    "resolution_reason", "payload",
 )  # fmt: skip
 _EXPORT_BATCH = 1000
 
@@ -35,7 +33,8 @@ class RejectionFilter:
 
     Attributes:
         status: open, replayed or discarded; None for any.
-        sync_types, rules, severities, plant_codes, equipment_numbers, ids: one of these.
+        sync_types, severities (of the first failure), plant_codes, equipment_numbers, ids: one of these.
+        rules: one of these, be it the first that the record failed or another.
         first_day, last_day: business days of readings.
         seen_since, seen_until: when the record came last.
         first_seen_since, first_seen_until: when it came first.
@@ -66,7 +65,7 @@ class RejectionFilter:
         return {name: value.isoformat() if isinstance(value, date) else value for name, value in values.items()}
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
-        """Return the conditions on a row of `sync_rejections`; a rule or an id may be that of any row of its record."""
+        """Return the conditions on a row of `sync_rejections`."""
         found: list[sa.ColumnElement[bool]] = []
         if self.status is not None:
             found.append(_kept.status == self.status)
@@ -75,6 +74,7 @@ class RejectionFilter:
             (_kept.severity, self.severities),
             (_kept.plant_code, self.plant_codes),
             (_kept.equipment_number, self.equipment_numbers),
+            (_kept.id, self.ids),
         ):
             if wanted:
                 found.append(column.in_(wanted))
@@ -85,48 +85,37 @@ class RejectionFilter:
         ):
             found += [column >= since] if since is not None else []
             found += [column <= until] if until is not None else []
-        if self.rules or self.ids:
-            found.append(self._is_of_record())
+        if self.rules:
+            found.append(sa.or_(*(fails(rule) for rule in self.rules)))
         return found
 
-    def _is_of_record(self) -> sa.ColumnElement[bool]:
-        other = sync_rejections.alias("other")
-        wanted = [other.c.rule.in_(self.rules)] if self.rules else []
-        wanted += [other.c.id.in_(self.ids)] if self.ids else []
-        same = (other.c.sync_type == _kept.sync_type, other.c.record_key == _kept.record_key, other.c.status == _kept.status)
-        return sa.exists().where(*same, *wanted)
+
+def fails(rule: str) -> sa.ColumnElement[bool]:
+    """Return the condition for records that failed a rule, be it the first one or another."""
+    return sa.or_(_kept.rule == rule, _kept.other_failures.contains([{"rule": rule}]))
 
 
 def find(connection: sa.Connection, wanted: RejectionFilter, limit: int | None = None) -> list[dict[str, Any]]:
-    """Return the records, the one seen last first: all columns of the first failure of each."""
-    statement = _primary(wanted).order_by(_kept.last_seen_at.desc(), _kept.id.desc()).limit(limit)
+    """Return the records with all columns, the one seen last first."""
+    statement = _chosen(wanted).order_by(_kept.last_seen_at.desc(), _kept.id.desc()).limit(limit)
     return [dict(row) for row in connection.execute(statement).mappings()]
 
 
 def count(connection: sa.Connection, wanted: RejectionFilter) -> int:
     """Return how many records there are."""
-    return connection.scalar(sa.select(sa.func.count()).select_from(_primary(wanted).subquery())) or 0
+    return connection.scalar(sa.select(sa.func.count()).select_from(_chosen(wanted).subquery())) or 0
 
 
-def show(connection: sa.Connection, rejection_id: int) -> list[dict[str, Any]]:
-    """Return all rows of the record that row `rejection_id` belongs to, the first failure first.
+def show(connection: sa.Connection, rejection_id: int) -> dict[str, Any]:
+    """Return a refused record with all columns.
 
     Raises:
-        PermanentError: there is no such row.
+        PermanentError: there is no such record.
     """
-    one = sync_rejections.alias("one")
-    statement = (
-        sa.select(sync_rejections)
-        .join(
-            one, sa.and_(one.c.sync_type == _kept.sync_type, one.c.record_key == _kept.record_key, one.c.status == _kept.status)
-        )
-        .where(one.c.id == rejection_id)
-        .order_by(_kept.is_primary.desc(), _kept.id)
-    )
-    rows = [dict(row) for row in connection.execute(statement).mappings()]
-    if not rows:
+    row = connection.execute(sa.select(sync_rejections).where(_kept.id == rejection_id)).mappings().one_or_none()
+    if row is None:
         raise PermanentError(f"There is no rejection {rejection_id}: `cmms rejections list` shows those that there are.")
-    return rows
+    return dict(row)
 
 
 def export_csv(connection: sa.Connection, wanted: RejectionFilter, file: TextIO) -> int:
@@ -134,7 +123,7 @@ def export_csv(connection: sa.Connection, wanted: RejectionFilter, file: TextIO)
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(EXPORTED)
     written = 0
-    for row in _stream(connection, _primary(wanted).order_by(_kept.id)):
+    for row in _stream(connection, _chosen(wanted).order_by(_kept.id)):
         writer.writerow([_cell(row[name]) for name in EXPORTED])
         written += 1
     return written
@@ -143,7 +132,7 @@ def export_csv(connection: sa.Connection, wanted: RejectionFilter, file: TextIO)
 def discard(
     connection: sa.Connection, wanted: RejectionFilter, *, actor: str, reason: str, run_id: str | None = None
 ) -> list[int]:
-    """Close open records for good, with who did it and why; return the ids of their first failures.
+    """Close open records for good, with who did it and why; return their ids.
 
     A record that comes again just as it is stays discarded; one that has changed is refused anew.
 
@@ -155,14 +144,8 @@ def discard(
     if wanted.status != "open" or wanted.is_everything:
         raise PermanentError("Say which open records to discard: by id, rule, plant, machine, day or when they were seen.")
     values = {"status": "discarded", "resolved_at": sa.func.now(), "resolved_by": actor, "resolution_reason": reason}
-    keys = sa.select(_kept.sync_type, _kept.record_key).where(*wanted.conditions()).distinct().cte("wanted")
-    statement = (
-        sa.update(sync_rejections)
-        .where(_kept.status == "open", _kept.sync_type == keys.c.sync_type, _kept.record_key == keys.c.record_key)
-        .values(**values)
-        .returning(_kept.id, _kept.is_primary)
-    )
-    closed = sorted(row.id for row in connection.execute(statement) if row.is_primary)
+    statement = sa.update(sync_rejections).where(*wanted.conditions()).values(**values).returning(_kept.id)
+    closed = sorted(connection.scalars(statement))
     connection.execute(
         sa.insert(audit_log).values(
             actor=actor,
@@ -176,8 +159,8 @@ def discard(
     return closed
 
 
-def _primary(wanted: RejectionFilter) -> sa.Select[Any]:
-    return sa.select(sync_rejections).where(_kept.is_primary, *wanted.conditions())
+def _chosen(wanted: RejectionFilter) -> sa.Select[Any]:
+    return sa.select(sync_rejections).where(*wanted.conditions())
 
 
 def _stream(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[Mapping[str, Any]]:

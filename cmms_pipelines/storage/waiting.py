@@ -12,13 +12,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cmms_pipelines.storage.rejection_search import RejectionFilter
+from cmms_pipelines.storage.rejection_search import RejectionFilter, fails
 from cmms_pipelines.storage.tables import equipment, equipment_running_times, plants, sync_rejections
 
 LARGEST_PORTION = 20_000
 
 _kept = sync_rejections.c
-_other = sync_rejections.alias("other")
 _PLANT = sa.func.coalesce(_kept.plant_code, "")
 
 
@@ -53,16 +52,11 @@ def chosen(wanted: RejectionFilter) -> sa.ColumnElement[bool]:
 
 def has_arrived() -> sa.ColumnElement[bool]:
     """Return the condition for records that wait for a plant or a machine that is there now."""
-    of_record = (
-        _other.c.status == "open",
-        _other.c.sync_type == _kept.sync_type,
-        _other.c.record_key == _kept.record_key,
-    )
     has_plant = sa.exists().where(plants.c.plant_code == _kept.plant_code)
     has_machine = sa.exists().where(equipment.c.equipment_number == _kept.equipment_number)
     return sa.or_(
-        sa.and_(sa.exists().where(*of_record, _other.c.rule == "plant_unknown"), has_plant),
-        sa.and_(sa.exists().where(*of_record, _other.c.rule == "equipment_unknown"), has_machine),
+        sa.and_(fails("plant_unknown"), has_plant),
+        sa.and_(fails("equipment_unknown"), has_machine),
     )
 
 
@@ -119,7 +113,7 @@ def _to_judge(sync_type: str, condition: sa.ColumnElement[bool]) -> Sequence[sa.
 
 
 def _open(sync_type: str) -> tuple[sa.ColumnElement[bool], ...]:
-    return (_kept.status == "open", _kept.is_primary, _kept.sync_type == sync_type)
+    return (_kept.status == "open", _kept.sync_type == sync_type)
 
 
 def _is_overtaken(sync_type: str) -> sa.ColumnElement[bool]:

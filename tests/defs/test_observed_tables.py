@@ -21,8 +21,8 @@ _ROWS = """
                                     records_failed, records_inserted)
     SELECT 'equipment', CASE n WHEN 1 THEN 'failed' ELSE 'success' END, now() - n * interval '1 hour', now(), 10, 9, 1, 9
     FROM generate_series(1, 30) AS n;
-    INSERT INTO cmms.sync_rejections (sync_type, record_key, rule, is_primary, severity, message, payload, status, resolved_at)
-    SELECT 'equipment', 'EQ-' || n, CASE WHEN n < 8 THEN 'plant_unknown' ELSE 'equipment_number_missing' END, true, 'error',
+    INSERT INTO cmms.sync_rejections (sync_type, record_key, rule, severity, message, payload, status, resolved_at)
+    SELECT 'equipment', 'EQ-' || n, CASE WHEN n < 8 THEN 'plant_unknown' ELSE 'equipment_number_missing' END, 'error',
            'why', '{}',
            CASE WHEN n = 1 THEN 'replayed' ELSE 'open' END, CASE WHEN n = 1 THEN now() END
     FROM generate_series(1, 10) AS n;

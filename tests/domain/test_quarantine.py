@@ -70,13 +70,22 @@ def test_endless_keys_fit_the_quarantine_and_stay_apart() -> None:
     assert all(len(key) <= 300 for key in keys)
 
 
-def test_the_first_failure_of_a_record_is_primary_and_shows_the_value_as_it_came() -> None:
-    rejected = rejected_of(reading_record(SWERK="XX99", RECDV="85", POINT="1" * 51))
-    assert rejected[["rule", "is_primary", "column_name", "value"]].to_numpy().tolist() == [
-        ["plant_unknown", True, "plant_code", "XX99"],
-        ["running_hours_exceed_day", False, "running_hours", "85"],
-        ["point_too_long", False, "point", "1" * 51],
+def test_a_record_is_one_row_with_its_first_failure_and_the_others_beside_it_each_with_the_value_as_it_came() -> None:
+    several = reading_record(SWERK="XX99", RECDV="85", POINT="1" * 51)
+    rejected = rejected_of(several, reading_record(RECDV="70"))
+    told = ["rule", "column_name", "value"]
+    assert rejected[told].to_numpy().tolist() == [
+        ["plant_unknown", "plant_code", "XX99"],
+        ["running_hours_exceed_day", "running_hours", "70"],
     ]
+    others, none = rejected["other_failures"]
+    assert [[failure[name] for name in told] for failure in others] == [
+        ["running_hours_exceed_day", "running_hours", "85"],
+        ["point_too_long", "point", "1" * 51],
+    ]
+    assert {failure["severity"] for failure in others} == {"error"}
+    assert all(failure["message"] for failure in others)
+    assert none is None
 
 
 def test_a_warning_alone_puts_nothing_into_quarantine() -> None:
@@ -117,7 +126,7 @@ FIELDS = st.dictionaries(st.sampled_from([*reading_record(), "EXTRA", "equipment
 def test_whatever_json_a_record_holds_it_is_judged_and_if_refused_kept_whole(changes: list[dict[str, Any]]) -> None:
     records = [reading_record(**change) for change in changes]
     rejected = rejected_of(*records)
-    kept = [orjson.dumps(payload) for payload in rejected.loc[rejected["is_primary"], "payload"]]
+    kept = [orjson.dumps(payload) for payload in rejected["payload"]]
     refused = failures_of("running_times", context_of(records)).query("severity == 'error'")["row"].unique()
     assert kept == [orjson.dumps(records[row]) for row in refused]
-    assert not rejected.duplicated(["record_key", "rule"]).any()
+    assert not rejected.duplicated("record_key").any()

@@ -62,7 +62,7 @@ def arrivals(engine: sa.Engine, sync_type: str) -> set[Arrival]:
         .join(plants, plants.c.id == times.plant_id)
     )
     in_quarantine = sa.select(refused.date, sa.func.coalesce(refused.plant_code, ""), refused.equipment_number).where(
-        refused.sync_type == sync_type, refused.status == "open", refused.is_primary
+        refused.sync_type == sync_type, refused.status == "open"
     )
     with engine.connect() as connection:
         rows = connection.execute(masters if sync_type == "equipment" else readings).all()

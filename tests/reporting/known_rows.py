@@ -242,7 +242,7 @@ def _rejection(dice: random.Random, number: int) -> Row:
         "rule": dice.choice(["running_hours_exceed_day", "equipment_unknown", "date_missing", "point_too_long"]),
         "plant_code": dice.choice(["HNL", "UTC", None]),
         "first_seen_at": AS_OF - timedelta(hours=dice.randint(1, 60)),
-        "is_primary": dice.random() < 0.7,
+        "other_failures": dice.choice([None, None, [_broken_rule(dice)], [_broken_rule(dice), _broken_rule(dice)]]),
         "severity": dice.choice(tables.SEVERITIES),
         "message": "More hours than the day has.",
         "payload": {"EQUNR": number},
@@ -250,6 +250,11 @@ def _rejection(dice: random.Random, number: int) -> Row:
         "status": status,
         "resolved_at": None if status == "open" else AS_OF,
     }
+
+
+def _broken_rule(dice: random.Random) -> Row:
+    rule, severity = dice.choice(["object_number_too_long", "api_created_at_missing"]), dice.choice(tables.SEVERITIES)
+    return {"rule": rule, "severity": severity, "column_name": "point", "value": None, "message": "Too long."}
 
 
 def _calls(dice: random.Random, log: Row) -> list[Row]:

@@ -51,8 +51,8 @@ _MOVED_BACK = sa.text("""
 """)
 _REFUSAL = sa.text("""
     INSERT INTO cmms.sync_rejections
-        (sync_type, record_key, rule, is_primary, severity, message, payload, first_seen_at, last_seen_at)
-    VALUES ('running_times', 'EQ-of-the-night', 'running_hours_exceed_day', true, 'error', 'It ran 25 hours.', '{}', :at, :at)
+        (sync_type, record_key, rule, severity, message, payload, first_seen_at, last_seen_at)
+    VALUES ('running_times', 'EQ-of-the-night', 'running_hours_exceed_day', 'error', 'It ran 25 hours.', '{}', :at, :at)
 """)
 
 

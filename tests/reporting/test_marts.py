@@ -57,7 +57,7 @@ def test_equipment_status_agrees_with_the_master_data(built: Built) -> None:
 
 def test_equipment_status_counts_what_waits_for_the_machine(built: Built) -> None:
     orders = Counter(row["equipment_id"] for row in built.rows.work_orders if row["status"] not in {"closed", "cancelled"})
-    refused = [row for row in built.rows.sync_rejections if row["status"] == "open" and row["is_primary"]]
+    refused = [row for row in built.rows.sync_rejections if row["status"] == "open"]
     rejections = Counter(row["equipment_number"] for row in refused)
     grave = {row["equipment_number"] for row in refused if row["severity"] in {"critical", "error"}}
     for machine in built.rows.equipment:

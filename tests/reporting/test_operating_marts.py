@@ -141,7 +141,8 @@ def test_refusals_are_counted_by_day_rule_and_plant_with_what_became_of_them(bui
     groups: dict[tuple[date, str, str, str], list[Row]] = defaultdict(list)
     for one in built.rows.sync_rejections:
         seen = one["first_seen_at"].astimezone(UTC).date()
-        groups[seen, one["sync_type"], one["rule"], one["plant_code"] or "(none)"].append(one)
+        for failure in (one, *(one["other_failures"] or ())):
+            groups[seen, one["sync_type"], failure["rule"], one["plant_code"] or "(none)"].append(one)
     rows = {
         (row["first_seen_on"], row["sync_type"], row["rule"], row["plant_code"]): row for row in built.marts["error_analysis"]
     }
@@ -149,7 +150,7 @@ def test_refusals_are_counted_by_day_rule_and_plant_with_what_became_of_them(bui
     for key, row in rows.items():
         mine = groups[key]
         assert row["refusals"] == len(mine)
-        assert row["primary_refusals"] == sum(one["is_primary"] for one in mine)
+        assert row["primary_refusals"] == sum(one["rule"] == key[2] for one in mine)
         for status in ("open", "replayed", "discarded"):
             assert row[f"refusals_{status}"] == sum(one["status"] == status for one in mine)
         hours = [(one["resolved_at"] - one["first_seen_at"]).total_seconds() / 3600 for one in mine if one["resolved_at"]]

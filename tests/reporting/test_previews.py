@@ -106,7 +106,8 @@ def test_counts_are_numbers_of_the_marts_under_names_that_stay(
     assert pages["gap_analysis"]["rows_open"].value == sum(row["is_open"] for row in gaps)
     assert pages["equipment_status"]["rows_active"].value == sum(row["is_active"] for row in status)
     assert pages["equipment_status"]["machines_inactive"].value == sum(not row["is_active"] for row in status)
-    assert pages["error_analysis"]["refusals"].value == len(built.rows.sync_rejections)
+    broken = sum(1 + len(row["other_failures"] or ()) for row in built.rows.sync_rejections)
+    assert pages["error_analysis"]["refusals"].value == broken
     hours = sum(row["running_hours"] or 0 for row in built.marts["running_time_trends"] if row["period"] == "day")
     assert pages["running_time_trends"]["running_hours"].value == pytest.approx(float(hours), abs=1e-3)
     for mart, view in VIEWS.items():

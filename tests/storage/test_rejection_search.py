@@ -16,7 +16,7 @@ from cmms_pipelines.storage.rejection_search import EXPORTED, RejectionFilter, c
 from cmms_pipelines.storage.sync_log import insert_log
 from cmms_pipelines.storage.tables import audit_log, sync_rejections
 from tests.conftest import Database
-from tests.storage.test_rejections import kept, refusal, store
+from tests.storage.test_rejections import also, kept, refusal, store
 
 RAW = {"RECDV": "85", "EXTRA": 'a "quoted", line\nand another', "MDTXT": "MÆRSK"}
 
@@ -26,8 +26,7 @@ def world(database: Database) -> Database:
     """Three refused readings, one of which failed two rules, and one refused master."""
     store(
         database,
-        refusal("plant_unknown", key="a", plant_code="XX"),
-        refusal("point_too_long", key="a", plant_code="XX", is_primary=False),
+        refusal("plant_unknown", key="a", plant_code="XX", other_failures=[also("point_too_long")]),
         refusal("running_hours_exceed_day", key="b", date=pd.Timestamp("2013-10-29"), payload=RAW),
         refusal("equipment_unknown", key="c", equipment_number="N1", severity="critical"),
     )
@@ -70,14 +69,14 @@ def test_a_filter_picks_records_by_all_that_it_names(world: Database, wanted: di
     assert picked(world, RejectionFilter(**wanted)) == set(keys)
 
 
-def test_any_row_of_a_record_names_it_and_the_newest_is_shown_first(world: Database) -> None:
-    second_of_a = ids(world, "a")[1]
-    assert picked(world, RejectionFilter(ids=(second_of_a,))) == {"a"}
+def test_an_id_names_a_record_and_the_newest_is_shown_first(world: Database) -> None:
+    (of_a,) = ids(world, "a")
+    assert picked(world, RejectionFilter(ids=(of_a,))) == {"a"}
     store(world, refusal("running_hours_exceed_day", key="b", date=pd.Timestamp("2013-10-29"), payload=RAW))
     with world.engine.connect() as connection:
         assert find(connection, RejectionFilter(), limit=1)[0]["record_key"] == "b"
-        rows = show(connection, second_of_a)
-        assert [(row["rule"], row["is_primary"]) for row in rows] == [("plant_unknown", True), ("point_too_long", False)]
+        record = show(connection, of_a)
+        assert (record["id"], record["rule"], record["other_failures"]) == (of_a, "plant_unknown", [also("point_too_long")])
         with pytest.raises(PermanentError, match="There is no rejection 999"):
             show(connection, 999)
 
@@ -93,6 +92,7 @@ def test_an_export_has_every_record_with_its_raw_form_and_can_be_read_back(world
     assert json.loads(by_key["b"]["payload"]) == RAW
     assert "MÆRSK" in by_key["b"]["payload"]
     assert (by_key["b"]["date"], by_key["m"]["date"], by_key["b"]["times_seen"]) == ("2013-10-29", "", "1")
+    assert (json.loads(by_key["a"]["other_failures"]), by_key["b"]["other_failures"]) == ([also("point_too_long")], "")
 
 
 def discard_it(database: Database, wanted: RejectionFilter, reason: str = "a test machine") -> list[int]:
@@ -100,14 +100,13 @@ def discard_it(database: Database, wanted: RejectionFilter, reason: str = "a tes
         return discard(connection, wanted, actor="jane", reason=reason)
 
 
-def test_a_discard_closes_all_rows_of_its_records_with_who_and_why(world: Database) -> None:
+def test_a_discard_closes_its_records_with_who_and_why(world: Database) -> None:
     closed = discard_it(world, RejectionFilter(rules=("point_too_long",)))
-    assert closed == list(ids(world, "a")[:1])
-    rows = {(row["record_key"], row["rule"]): row for row in kept(world)}
-    for rule in ("plant_unknown", "point_too_long"):
-        row = rows["a", rule]
-        assert (row["status"], row["resolved_by"], row["resolution_reason"]) == ("discarded", "jane", "a test machine")
-    assert {key for (key, _), row in rows.items() if row["status"] == "open"} == {"b", "c", "m"}
+    assert closed == list(ids(world, "a"))
+    rows = {row["record_key"]: row for row in kept(world)}
+    row = rows["a"]
+    assert (row["status"], row["resolved_by"], row["resolution_reason"]) == ("discarded", "jane", "a test machine")
+    assert {key for key, row in rows.items() if row["status"] == "open"} == {"b", "c", "m"}
     with world.engine.connect() as connection:
         trail = connection.execute(sa.select(audit_log)).one()
     assert (trail.actor, trail.action, trail.reason) == ("jane", "rejections_discarded", "a test machine")

@@ -18,17 +18,22 @@ def refusal(rule: str, key: str = KEY, **changes: object) -> dict[str, Any]:
     row = {
         "record_key": key,
         "rule": rule,
-        "is_primary": True,
         "severity": "error",
         "column_name": "running_hours",
         "value": "85",
         "message": "More hours than the day has.",
+        "other_failures": None,
         "payload": {"RECDV": "85", "EXTRA": 'kept\0 "whole" ', "n": 1.10},
         "plant_code": "B6LG",
         "equipment_number": "N526JB",
         "date": pd.Timestamp("2013-10-28"),
     }
     return {**row, **changes}
+
+
+def also(rule: str) -> dict[str, Any]:
+    """What else a refused record failed."""
+    return {"rule": rule, "severity": "error", "column_name": "point", "value": "1", "message": "Too long."}
 
 
 def store(database: Database, *refusals: dict[str, Any], sync_type: str = "running_times") -> None:
@@ -57,24 +62,27 @@ def test_a_refusal_seen_again_is_one_row_that_counts(database: Database) -> None
     assert row["first_seen_at"] == first["first_seen_at"] < row["last_seen_at"]
 
 
-def test_a_record_that_fails_another_rule_now_leaves_the_old_one(database: Database) -> None:
-    store(database, refusal("plant_unknown"), refusal("point_too_long", is_primary=False))
-    store(database, refusal("point_too_long"), refusal("running_hours_exceed_day", is_primary=False))
-    assert [(row["rule"], row["status"], row["is_primary"]) for row in kept(database)] == [
-        ("plant_unknown", "replayed", True),
-        ("point_too_long", "open", True),
-        ("running_hours_exceed_day", "open", False),
-    ]
+def test_a_record_that_fails_several_rules_and_other_ones_another_night_is_one_row_all_the_time(database: Database) -> None:
+    store(database, refusal("plant_unknown", other_failures=[also("point_too_long"), also("object_number_too_long")]))
+    (first,) = kept(database)
+    assert first["other_failures"] == [also("point_too_long"), also("object_number_too_long")]
+    store(database, refusal("point_too_long", column_name="point", other_failures=[also("running_hours_exceed_day")]))
+    (row,) = kept(database)
+    assert (row["id"], row["rule"], row["column_name"], row["status"]) == (first["id"], "point_too_long", "point", "open")
+    assert (row["other_failures"], row["times_seen"]) == ([also("running_hours_exceed_day")], 2)
+    assert row["first_seen_at"] == first["first_seen_at"] < row["last_seen_at"]
+    store(database, refusal("point_too_long"))
+    assert kept(database)[0]["other_failures"] is None
 
 
 def test_a_record_that_is_accepted_later_closes_its_refusals_and_no_others(database: Database) -> None:
-    store(database, refusal("plant_unknown"), refusal("point_too_long", is_primary=False), refusal("plant_unknown", key="other"))
+    store(database, refusal("plant_unknown", other_failures=[also("point_too_long")]), refusal("plant_unknown", key="other"))
     store(database, refusal("plant_unknown"), sync_type="equipment")
     with database.engine.begin() as connection:
         closed = rejections.close_accepted(connection, "running_times", [KEY, "never seen"], actor="sync", reason="accepted")
-    assert closed == 2
+    assert closed == 1
     rows = kept(database)
-    assert [row["status"] for row in rows] == ["replayed", "replayed", "open", "open"]
+    assert [row["status"] for row in rows] == ["replayed", "open", "open"]
     assert (rows[0]["resolved_by"], rows[0]["resolution_reason"]) == ("sync", "accepted")
     assert rows[0]["resolved_at"] is not None
 

@@ -55,7 +55,7 @@ def slices(engine: sa.Engine, sync_key: str) -> list[tuple[str, int]]:
 def open_rejections(engine: sa.Engine) -> dict[str, int]:
     """Refused records by the first rule that they failed."""
     kept = sync_rejections.c
-    statement = sa.select(kept.rule, sa.func.count()).where(kept.status == "open", kept.is_primary).group_by(kept.rule)
+    statement = sa.select(kept.rule, sa.func.count()).where(kept.status == "open").group_by(kept.rule)
     with engine.connect() as connection:
         return {str(rule): int(count) for rule, count in connection.execute(statement)}
 

@@ -81,7 +81,7 @@ def outcome(source: Source, served: Served, records: list[dict[str, Any]], chunk
             connection.execute(sa.delete(table))
     session = source.running_times(DAY)
     kept = sync_rejections.c
-    columns = (kept.record_key, kept.rule, kept.is_primary, kept.column_name, kept.value, kept.equipment_number, kept.date)
+    columns = (kept.record_key, kept.rule, kept.other_failures, kept.column_name, kept.value, kept.equipment_number, kept.date)
     events = sa.select(counter_events.c.equipment_id, counter_events.c.date, counter_events.c.kind, counter_events.c.offset_hours)
     with source.engine.connect() as connection:
         payloads = sa.cast(kept.payload, sa.Text)
@@ -157,7 +157,7 @@ def test_a_plant_of_which_nothing_can_be_read_is_refused_as_critical_and_the_oth
         assert {name: log[name] for name in expected} == expected
         assert log["slices_total"] == 1
         with chunked.engine.connect() as connection:
-            refused = sa.select(sync_rejections.c.severity, sync_rejections.c.plant_code).where(sync_rejections.c.is_primary)
+            refused = sa.select(sync_rejections.c.severity, sync_rejections.c.plant_code)
             assert connection.execute(refused).all() == [("critical", "B6LG")] * 60
             written = sa.select(sync_slices.c.plant_codes, sync_slices.c.counts).where(sync_slices.c.sync_log_id == log["id"])
             (entry,) = connection.execute(written).all()
@@ -196,7 +196,7 @@ def test_a_plant_whose_masters_cannot_be_read_is_refused_as_critical_and_other_p
     with chunked.engine.connect() as connection:
         numbers = sa.select(equipment.c.equipment_number).where(equipment.c.equipment_number.like("A%"))
         assert set(connection.scalars(numbers)) == {"A0", "A1", "A2"}
-        severities = sa.select(sync_rejections.c.severity).where(sync_rejections.c.is_primary)
+        severities = sa.select(sync_rejections.c.severity)
         assert list(connection.scalars(severities)) == ["critical"] * 25
 
 

@@ -86,7 +86,6 @@ refusals_by_rule as (
         rule,
         count(*) as refusals
     from {{ ref('stg_cmms__sync_rejections') }}
-    where is_primary
     group by 1, 2
 
 ),

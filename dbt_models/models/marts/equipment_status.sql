@@ -74,7 +74,7 @@ open_rejections as (
         count(*) as open_rejections,
         bool_or(severity in ('critical', 'error')) as has_sync_errors
     from {{ ref('stg_cmms__sync_rejections') }}
-    where status = 'open' and is_primary and equipment_number is not null
+    where status = 'open' and equipment_number is not null
     group by equipment_number
 
 ),

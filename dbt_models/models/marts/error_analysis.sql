@@ -8,6 +8,41 @@
 
 with
 
+failures as (
+
+    select
+        sync_type,
+        rule,
+        severity,
+        record_key,
+        plant_code,
+        status,
+        times_seen,
+        first_seen_at,
+        last_seen_at,
+        resolved_at,
+        true as is_first
+    from {{ ref('stg_cmms__sync_rejections') }}
+
+    union all
+
+    select
+        refused.sync_type,
+        other.rule,
+        other.severity,
+        refused.record_key,
+        refused.plant_code,
+        refused.status,
+        refused.times_seen,
+        refused.first_seen_at,
+        refused.last_seen_at,
+        refused.resolved_at,
+        false as is_first
+    from {{ ref('stg_cmms__sync_rejections') }} as refused
+    cross join lateral jsonb_to_recordset(refused.other_failures) as other (rule text, severity text)
+
+),
+
 rejections as (
 
     select
@@ -15,7 +50,7 @@ rejections as (
         coalesce(plant_code, '(none)') as plant_code_or_none,
         cast(first_seen_at at time zone '{{ var("time_zone") }}' as date) as first_seen_on,
         cast(extract(epoch from resolved_at - first_seen_at) / 3600 as double precision) as hours_to_resolve
-    from {{ ref('stg_cmms__sync_rejections') }}
+    from failures
 
 ),
 
@@ -35,7 +70,7 @@ final as (
         ---------- numerics
         count(*) as refusals,
         count(distinct record_key) as records,
-        count(*) filter (where is_primary) as primary_refusals,
+        count(*) filter (where is_first) as primary_refusals,
         count(*) filter (where status = 'open') as refusals_open,
         count(*) filter (where status = 'replayed') as refusals_replayed,
         count(*) filter (where status = 'discarded') as refusals_discarded,

@@ -24,15 +24,13 @@ renamed as (
         column_name,
         value,
         message,
+        other_failures,
         status,
         resolved_by,
         resolution_reason,
 
         ---------- numerics
         times_seen,
-
-        ---------- booleans
-        is_primary,
 
         ---------- dates
         date,
