@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cmms_pipelines.command_line_runs import process_tags
 from cmms_pipelines.commands.output import tell
 from cmms_pipelines.settings import read_settings
 
@@ -42,7 +43,6 @@ class JobRunner:
         """Execute a job once."""
         from cmms_pipelines.definitions import definitions  # noqa: PLC0415 - Dagster takes a second
         from cmms_pipelines.defs.console import COMMAND_LINE_LOGGER  # noqa: PLC0415
-        from cmms_pipelines.defs.orphans import process_tags  # noqa: PLC0415
 
         given = {**process_tags(), **(tags or {})}
         result = (

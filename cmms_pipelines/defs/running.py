@@ -8,6 +8,7 @@ from types import TracebackType
 
 import dagster as dg
 
+from cmms_pipelines.command_line_runs import is_of_command_line
 from cmms_pipelines.defs.limits import Limits
 from cmms_pipelines.defs.resources import Warehouse
 from cmms_pipelines.domain.errors import PermanentError, TransientError
@@ -17,8 +18,6 @@ SYNC_RETRIES = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONE
 CLEAN_UP_RETRIES = dg.RetryPolicy(max_retries=1, delay=30)
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
-STARTED_BY = "cmms/started_by"
-COMMAND_LINE = "command line"
 IN_FLIGHT = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -130,7 +129,7 @@ def _note_interruption(context: dg.AssetExecutionContext | dg.OpExecutionContext
     """Tell Dagster what an interruption means where it cannot know; return what the operator is told."""
     if _is_wanted(context):
         return _CANCELLED
-    if context.run.tags.get(STARTED_BY) == COMMAND_LINE:  # Ctrl-C at the terminal
+    if is_of_command_line(context.run.tags):  # Ctrl-C at the terminal
         context.instance.report_run_canceling(context.run)
         return _CANCELLED
     context.instance.add_run_tags(context.run.run_id, {_RETRY_ALSO_AFTER_FAILED_STEPS: "true"})

@@ -26,7 +26,7 @@ mutation Launch($params: ExecutionParams!) { launchRun(executionParams: $params)
 _RUNS = """
 query Runs($filter: RunsFilter!, $limit: Int!) { runsOrError(filter: $filter, limit: $limit) { __typename
   ... on PythonError { message }
-  ... on Runs { results { runId jobName status creationTime startTime endTime } } } }
+  ... on Runs { results { runId jobName status creationTime startTime endTime tags { key value } } } } }
 """
 _FAILURE = """
 query Failure($run: ID!) { logsForRun(runId: $run) { __typename ... on EventConnection { events { __typename
@@ -70,6 +70,7 @@ class Run:
     created_at_s: float
     started_at_s: float | None
     ended_at_s: float | None
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,15 @@ class DagsterApi:
         if "results" not in answer:
             raise PermanentError(f"Dagster does not list its runs: {answer.get('message', answer['__typename'])}")
         return [
-            Run(row["runId"], row["jobName"], RunStatus(row["status"]), row["creationTime"], row["startTime"], row["endTime"])
+            Run(
+                row["runId"],
+                row["jobName"],
+                RunStatus(row["status"]),
+                row["creationTime"],
+                row["startTime"],
+                row["endTime"],
+                {tag["key"]: tag["value"] for tag in row["tags"]},
+            )
             for row in answer["results"]
         ]
 

@@ -7,7 +7,8 @@ import sys
 import dagster as dg
 import psutil
 
-from cmms_pipelines.defs.orphans import close_orphans, process_tags
+from cmms_pipelines.command_line_runs import process_tags
+from cmms_pipelines.defs.orphans import close_orphans
 
 
 @dg.op

@@ -1,10 +1,15 @@
-"""Runs that a killed start of the services left as started: the next start takes their place in the pool away from them."""
+"""Runs that a killed start of the services, or a killed command, left as started: the next start takes their place in the pool.
 
+Those of a command that still works keep it.
+"""
+
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -80,9 +85,24 @@ def wait_until_ready(address: str, process: "subprocess.Popen[bytes]") -> None:
     raise AssertionError("the web server did not become ready")
 
 
-def created(instance: dg.DagsterInstance, job: dg.JobDefinition, status: dg.DagsterRunStatus) -> str:
+@contextmanager
+def command() -> Iterator[Mapping[str, str]]:
+    """A process at a command line, with the tags of its runs; killed at the end of the block."""
+    says_its_tags = "import json, cmms_pipelines.command_line_runs as run; print(json.dumps(run.process_tags())); input()"
+    words = [sys.executable, "-c", says_its_tags]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield json.loads(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def created(
+    instance: dg.DagsterInstance, job: dg.JobDefinition, status: dg.DagsterRunStatus, tags: Mapping[str, str] | None = None
+) -> str:
     is_queued = status is dg.DagsterRunStatus.QUEUED
-    return instance.create_run_for_job(job, status=status, remote_job_origin=ORIGIN if is_queued else None).run_id
+    return instance.create_run_for_job(job, status=status, tags=tags, remote_job_origin=ORIGIN if is_queued else None).run_id
 
 
 def may_start(instance: dg.DagsterInstance) -> list[str]:
@@ -113,3 +133,27 @@ def test_what_an_earlier_start_left_unfinished_is_canceled_and_gives_up_its_plac
     assert set(said) == {
         f"canceled run {run_id[:8]} of syncing, which an earlier start had left unfinished" for run_id in orphans
     }
+
+
+def test_a_command_that_works_keeps_its_run_and_its_place_and_one_that_was_killed_does_not(
+    instance: dg.DagsterInstance, dagster: DagsterApi
+) -> None:
+    with command() as of_killed:
+        killed = created(instance, syncing, dg.DagsterRunStatus.STARTED, of_killed)
+        elsewhere = created(instance, resting, dg.DagsterRunStatus.STARTED, {**of_killed, "cmms/host": "another-host"})
+    with command() as of_living:
+        living = created(instance, syncing, dg.DagsterRunStatus.STARTED, of_living)
+        queued = created(instance, syncing, dg.DagsterRunStatus.QUEUED)
+        said: list[str] = []
+        runs.cancel_orphans(dagster, time.time(), said.append)
+        assert {run.run_id: run.status for run in instance.get_runs()} == {
+            killed: dg.DagsterRunStatus.CANCELED,
+            elsewhere: dg.DagsterRunStatus.STARTED,
+            living: dg.DagsterRunStatus.STARTED,
+            queued: dg.DagsterRunStatus.QUEUED,
+        }
+        assert may_start(instance) == []
+    assert said == [f"canceled run {killed[:8]} of syncing, whose process was killed"]
+    runs.cancel_orphans(dagster, time.time(), said.append)
+    assert said[1:] == [f"canceled run {living[:8]} of syncing, whose process was killed"]
+    assert may_start(instance) == [queued]
