@@ -12,6 +12,7 @@ STARTED_BY = "cmms/started_by"
 COMMAND_LINE = "command line"
 _HOST = "cmms/host"
 _PROCESS = "cmms/process"
+_LAUNCHED_FROM = "dagster/code_location"
 
 
 def process_tags() -> Mapping[str, str]:
@@ -23,8 +24,11 @@ def process_tags() -> Mapping[str, str]:
 
 
 def is_of_command_line(tags: Mapping[str, str]) -> bool:
-    """Tell whether a run with these tags is one of the command line."""
-    return tags.get(STARTED_BY) == COMMAND_LINE
+    """Tell whether a run with these tags is one of the command line.
+
+    One that is executed again from the UI has its tags too, but the services launched it, and Dagster notes from where.
+    """
+    return tags.get(STARTED_BY) == COMMAND_LINE and _LAUNCHED_FROM not in tags
 
 
 def is_killed(tags: Mapping[str, str]) -> bool:

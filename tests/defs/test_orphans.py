@@ -6,9 +6,13 @@ import sys
 
 import dagster as dg
 import psutil
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from cmms_pipelines.command_line_runs import process_tags
 from cmms_pipelines.defs.orphans import close_orphans
+
+LOCATION = GrpcServerCodeLocationOrigin(host="127.0.0.1", port=1, location_name="cmms")
+ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(LOCATION, "__repository__"), "resting")
 
 
 @dg.op
@@ -21,10 +25,11 @@ def resting() -> None:
     rest()
 
 
-def started(instance: dg.DagsterInstance, **changes: str) -> str:
+def started(instance: dg.DagsterInstance, origin: RemoteJobOrigin | None = None, **changes: str) -> str:
     """A run that says it runs, with some of this process's tags changed."""
     tags = {**process_tags(), **{f"cmms/{name}": value for name, value in changes.items()}}
-    return instance.create_run_for_job(resting, tags=tags, status=dg.DagsterRunStatus.STARTED).run_id
+    run = instance.create_run_for_job(resting, tags=tags, status=dg.DagsterRunStatus.STARTED, remote_job_origin=origin)
+    return run.run_id
 
 
 def process_that_is_gone() -> str:
@@ -42,6 +47,7 @@ def test_only_runs_of_this_hosts_command_line_whose_process_is_gone_are_closed(i
         "alive": started(instance),
         "elsewhere": started(instance, process=gone, host="another-host"),
         "of the services": started(instance, process=gone, started_by="daemon"),
+        "executed again by the services": started(instance, ORIGIN, process=gone),
     }
     closed = {run.run_id for run in close_orphans(instance)}
     assert closed == {runs["killed"], runs["its number was used again"]}

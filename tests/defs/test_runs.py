@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from cmms_pipelines.command_line_runs import COMMAND_LINE, STARTED_BY
 from cmms_pipelines.defs.build import build_defs
 from cmms_pipelines.defs.running import operator_errors, range_tags
 from cmms_pipelines.domain.errors import PermanentError, TransientError
@@ -296,7 +297,10 @@ def test_a_cancelled_run_is_not_retried_by_the_policy_of_its_step_wherever_the_i
     assert run_of_it.status is dg.DagsterRunStatus.CANCELED
 
 
-def test_an_interruption_that_nobody_wanted_leaves_the_run_to_the_daemon_to_start_again(instance: dg.DagsterInstance) -> None:
+@pytest.mark.parametrize("inherited", [{}, {STARTED_BY: COMMAND_LINE, "dagster/code_location": "cmms"}])
+def test_an_interruption_that_nobody_wanted_leaves_the_run_to_the_daemon_to_start_again(
+    instance: dg.DagsterInstance, inherited: dict[str, str]
+) -> None:
     @dg.op(retry_policy=dg.RetryPolicy(max_retries=5))
     def hang(context: dg.OpExecutionContext) -> None:
         with operator_errors(context):
@@ -306,7 +310,7 @@ def test_an_interruption_that_nobody_wanted_leaves_the_run_to_the_daemon_to_star
     def hanging() -> None:
         hang()
 
-    result = hanging.execute_in_process(instance=instance, raise_on_error=False)
+    result = hanging.execute_in_process(instance=instance, raise_on_error=False, tags=inherited)
     run_of_it = instance.get_run_by_id(result.run_id)
     assert run_of_it is not None
     assert (attempts(result), run_of_it.status) == (1, dg.DagsterRunStatus.FAILURE)

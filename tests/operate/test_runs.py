@@ -99,10 +99,15 @@ def command() -> Iterator[Mapping[str, str]]:
 
 
 def created(
-    instance: dg.DagsterInstance, job: dg.JobDefinition, status: dg.DagsterRunStatus, tags: Mapping[str, str] | None = None
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    status: dg.DagsterRunStatus,
+    tags: Mapping[str, str] | None = None,
+    *,
+    is_of_services: bool = False,
 ) -> str:
-    is_queued = status is dg.DagsterRunStatus.QUEUED
-    return instance.create_run_for_job(job, status=status, tags=tags, remote_job_origin=ORIGIN if is_queued else None).run_id
+    origin = ORIGIN if is_of_services or status is dg.DagsterRunStatus.QUEUED else None
+    return instance.create_run_for_job(job, status=status, tags=tags, remote_job_origin=origin).run_id
 
 
 def may_start(instance: dg.DagsterInstance) -> list[str]:
@@ -157,3 +162,14 @@ def test_a_command_that_works_keeps_its_run_and_its_place_and_one_that_was_kille
     runs.cancel_orphans(dagster, time.time(), said.append)
     assert said[1:] == [f"canceled run {living[:8]} of syncing, whose process was killed"]
     assert may_start(instance) == [queued]
+
+
+def test_a_run_of_a_command_that_the_services_executed_again_is_one_of_theirs(
+    instance: dg.DagsterInstance, dagster: DagsterApi
+) -> None:
+    with command() as inherited:
+        again = created(instance, syncing, dg.DagsterRunStatus.STARTED, inherited, is_of_services=True)
+        said: list[str] = []
+        runs.cancel_orphans(dagster, time.time(), said.append)
+    assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.CANCELED]
+    assert said == [f"canceled run {again[:8]} of syncing, which an earlier start had left unfinished"]
