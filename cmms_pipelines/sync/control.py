@@ -56,7 +56,7 @@ def look_for_stop(engine: sa.Engine, began_at: datetime) -> str | None:
 
     controls = when_available(engine, ask)
     if controls.stop is not None and controls.stop.changed_at >= began_at:
-        raise SyncStoppedError(f"Stopped {controls.stop}. Finished slices are kept, a new run does the rest.")
+        raise SyncStoppedError(f"Stopped {controls.stop}. What is finished is kept, a new run does the rest.")
     return None if controls.pause is None else str(controls.pause)
 
 
