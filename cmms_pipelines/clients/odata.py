@@ -17,7 +17,15 @@ from typing import Self
 
 from cmms_pipelines.clients.envelope import Record
 from cmms_pipelines.clients.odata_pages import PagedLists, encoded, link_to
-from cmms_pipelines.clients.odata_reference import MACHINE_PROPERTIES, POINT_PROPERTIES, Points, Reference, ReferenceData
+from cmms_pipelines.clients.odata_reference import (
+    MACHINE_PROPERTIES,
+    POINT_PROPERTIES,
+    Machines,
+    Points,
+    Reference,
+    ReferenceData,
+)
+from cmms_pipelines.clients.on_disk import DiskNumbers
 from cmms_pipelines.clients.replies import RefusedError
 from cmms_pipelines.clients.transport import Transport
 from cmms_pipelines.domain.errors import PermanentError
@@ -99,11 +107,9 @@ class ODataApi:
 
     def equipment(self, plant_codes: Sequence[str]) -> Iterator[list[Record]]:
         """Of several time segments the newest, none that has ended (quirk 34), each with its measuring point."""
-        plants = _literals(plant_codes)
-        for condition in self._conditions(self._version.equipment, self._not_ended(), "MaintenancePlant", plants):
+        for condition in self._of_plants(self._version.equipment, self._not_ended(), plant_codes):
             for page in self._segments(condition):
-                points = self._points()
-                yield [points.with_counter(machine) for machine in page]
+                yield self._points().with_counters(page)
 
     def running_times(self, plant_codes: Sequence[str], start: dt.date, end: dt.date) -> Iterator[list[Record]]:
         """Documents of hour counters, each with its point and machine.
@@ -115,10 +121,11 @@ class ODataApi:
         if not plant_codes:
             return
         if self._known.documents_name_plants.get(self._ask_for_plants_of_documents):
-            name, values = "MaintenancePlant", _literals(plant_codes)
+            conditions = self._of_plants(self._version.documents, self._window(start, end), plant_codes)
         else:
-            name, values = "MeasuringPoint", _literals(self._reference().points_of(plant_codes))
-        for condition in self._conditions(self._version.documents, self._window(start, end), name, values):
+            points = self._reference().points_of(dict.fromkeys(plant_codes))
+            conditions = self._conditions(self._version.documents, self._window(start, end), "MeasuringPoint", points)
+        for condition in conditions:
             options = {"$filter": condition, "$orderby": "MeasurementDocument"}
             for page in self._pages(self._version.documents, options, "MeasurementDocument"):
                 yield self._reference().hours(page)
@@ -129,7 +136,7 @@ class ODataApi:
             raise ValueError(f"the window ends on {end}, before it starts on {start}")
         literal = self._version.midnight_literal
         window = f"LastChangeDateTime ge {literal(start)} and LastChangeDateTime lt {literal(end + dt.timedelta(days=1))}"
-        for condition in self._conditions(self._version.orders, window, "MaintenancePlant", _literals(plant_codes)):
+        for condition in self._of_plants(self._version.orders, window, plant_codes):
             options = {"$filter": condition, "$orderby": "MaintenanceOrder"}
             yield from self._pages(self._version.orders, options, "MaintenanceOrder")
 
@@ -141,16 +148,12 @@ class ODataApi:
 
     def _fetch_points(self) -> Points:
         options = {"$select": ",".join(POINT_PROPERTIES), "$orderby": "MeasuringPoint"}
-        return Points(self._all(self._version.points, options, "MeasuringPoint"))
+        return Points(self._known.database, self._pages(self._version.points, options, "MeasuringPoint"))
 
     def _fetch_reference(self) -> Reference:
         select = ("Equipment", "ValidityEndDate", *MACHINE_PROPERTIES)
-        machines = [
-            {name: machine.get(name) for name in ("Equipment", *MACHINE_PROPERTIES)}
-            for page in self._segments(self._not_ended(), select)
-            for machine in page
-        ]
-        return Reference(self._points(), machines)
+        machines = Machines(self._known.database, self._segments(self._not_ended(), select))
+        return Reference(self._known.database, self._points(), machines)
 
     def _ask_for_plants_of_documents(self) -> bool:
         """Whether documents can be filtered by plant; a service that does not know the property refuses the question.
@@ -179,21 +182,28 @@ class ODataApi:
         options = {"$filter": condition, "$orderby": _NEWEST_FIRST}
         if select:
             options["$select"] = ",".join(select)
-        ends: dict[str, dt.date | None] = {}
         today = self._now().date()
-        for page in self._pages(self._version.equipment, options, "Equipment", "ValidityEndDate"):
-            current = []
-            for record in page:
-                number, end = str(record.get("Equipment")), _end_of(record)
-                if number not in ends:
-                    ends[number] = end
-                    current += [record] if end is None or end >= today else []
-                elif (end or dt.date.max) > (ends[number] or dt.date.max):
-                    raise PermanentError(
-                        f"{self._version.equipment}: a newer time segment of equipment {number} came after an older one: "
-                        "the source does not sort by $orderby"
-                    )
-            yield current
+        with DiskNumbers() as newest_ends:  # by machine, as ordinals of days
+            for page in self._pages(self._version.equipment, options, "Equipment", "ValidityEndDate"):
+                known = newest_ends.of(str(record.get("Equipment")) for record in page)
+                of_page: dict[str, int] = {}
+                current = []
+                for record in page:
+                    number, end = str(record.get("Equipment")), _end_of(record) or dt.date.max
+                    newest = known.get(number, of_page.get(number))
+                    if newest is None:
+                        of_page[number] = end.toordinal()
+                        current += [record] if end >= today else []
+                    elif end.toordinal() > newest:
+                        raise PermanentError(
+                            f"{self._version.equipment}: a newer time segment of equipment {number} came after an older one: "
+                            "the source does not sort by $orderby"
+                        )
+                newest_ends.update(of_page)
+                yield current
+
+    def _of_plants(self, endpoint: str, condition: str, plant_codes: Iterable[str]) -> Iterator[str]:
+        return self._conditions(endpoint, condition, "MaintenancePlant", dict.fromkeys(plant_codes))
 
     def _conditions(self, endpoint: str, condition: str, name: str, values: Iterable[str]) -> Iterator[str]:
         """Filters for which `condition` holds and `name` is one of some values, as many at a time as an URL can hold."""
@@ -201,7 +211,7 @@ class ODataApi:
         batch: list[str] = []
         length = 0
         for value in values:
-            part = f"{name} eq {value}"
+            part = f"{name} eq {_literal(value)}"
             size = len(encoded(f" or {part}"))
             if batch and length + size > room:
                 yield f"{condition} and ({' or '.join(batch)})"
@@ -218,9 +228,8 @@ class ODataApi:
         return self._lists.pages(endpoint, {**options, **self._version.options}, key)
 
 
-def _literals(values: Iterable[str]) -> list[str]:
-    """Each value once, as a literal of OData."""
-    return ["'{}'".format(value.replace("'", "''")) for value in dict.fromkeys(values)]
+def _literal(text: str) -> str:
+    return "'{}'".format(text.replace("'", "''"))
 
 
 def _end_of(record: Record) -> dt.date | None:

@@ -7,13 +7,15 @@ retries and budgets (`transport`).
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urljoin
 
+import orjson
+
 from cmms_pipelines.clients.envelope import Record
-from cmms_pipelines.clients.transport import Transport
+from cmms_pipelines.clients.on_disk import DiskNumbers
+from cmms_pipelines.clients.transport import Page, Transport
 from cmms_pipelines.domain.errors import PermanentError, TransientError
 
 PASSES = 3  # over a list whose rows moved while it was read
 _SAFE = "$=&,()':-_.~/"
-_Identity = tuple[str, ...]
 
 
 class PagedLists:
@@ -31,44 +33,42 @@ class PagedLists:
         what a server leaves out when it pages by position is found by the next pass. Raises `PermanentError` for pages that
         repeat and lead nowhere, `TransientError` for a list that goes on moving.
         """
-        seen: set[_Identity] = set()
         first = link_to(endpoint, options)
-        for _ in range(PASSES):
-            total: int | None = None
-            received: set[_Identity] = set()
-            for page_total, records in self._chain(first, endpoint, key):
-                total = page_total if total is None else total
-                fresh = []
-                for record in records:
-                    identity = _identity(record, key)
-                    received.add(identity)
-                    if identity not in seen:
-                        seen.add(identity)
-                        fresh.append(record)
-                if fresh:
-                    yield fresh
-            if total is None or len(received) >= total:
-                return
+        with DiskNumbers() as last_passes:  # in which each row came, by its identity
+            for number in range(PASSES):
+                total: int | None = None
+                received = 0
+                for page in self._chain(first, endpoint):
+                    total = page.total if total is None else total
+                    records: dict[str, Record] = {}
+                    for record in page.records:
+                        records.setdefault(_identity(record, key), record)
+                    known = last_passes.of(records)
+                    new = [identity for identity in records if known.get(identity) != number]
+                    if page.next_link is not None and records and not new:
+                        raise PermanentError(f"{endpoint}: a page brings no new row and links on; the source repeats itself")
+                    received += len(new)
+                    last_passes.update(dict.fromkeys(new, number))
+                    fresh = [record for identity, record in records.items() if identity not in known]
+                    if fresh:
+                        yield fresh
+                if total is None or received >= total:
+                    return
         raise TransientError(
-            f"{endpoint}: the source counts {total} rows and sent {len(received)}, in each of {PASSES} passes: "
+            f"{endpoint}: the source counts {total} rows and sent {received}, in each of {PASSES} passes: "
             "its rows move while they are read; ask again later"
         )
 
-    def _chain(self, first: str, endpoint: str, key: tuple[str, ...]) -> Iterator[tuple[int | None, list[Record]]]:
-        """The pages from a first link on, each with the count of all rows where the server tells it."""
+    def _chain(self, first: str, endpoint: str) -> Iterator[Page]:
+        """The pages from a first link on."""
         followed: set[str] = set()
-        known: set[_Identity] = set()
         link: str | None = first
         while link is not None:
             if link in followed:
                 raise PermanentError(f"{endpoint}: a page links to one that was read before; the source pages in a circle")
             followed.add(link)
             page = self._transport.page(link)
-            identities = {_identity(record, key) for record in page.records}
-            if page.next_link is not None and identities and identities <= known:
-                raise PermanentError(f"{endpoint}: a page brings no new row and links on; the source repeats itself")
-            known |= identities
-            yield page.total, page.records
+            yield page
             link = None if page.next_link is None else self._resolved(link, page.next_link)
 
     def _resolved(self, current: str, link: str) -> str:
@@ -85,5 +85,5 @@ def encoded(value: str) -> str:
     return quote(value, safe=_SAFE)
 
 
-def _identity(record: Record, key: tuple[str, ...]) -> _Identity:
-    return tuple(str(record.get(name)) for name in key)
+def _identity(record: Record, key: tuple[str, ...]) -> str:
+    return orjson.dumps([str(record.get(name)) for name in key]).decode()
