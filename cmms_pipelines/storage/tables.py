@@ -120,7 +120,7 @@ equipment = sa.Table(
 equipment_running_times = sa.Table(
     "equipment_running_times",
     metadata,
-    sa.Column("id", sa.BigInteger, sa.Identity(), nullable=False),
+    sa.Column("id", sa.BigInteger, sa.Identity(cache=1000), nullable=False),
     sa.Column("equipment_id", sa.BigInteger, sa.ForeignKey("cmms.equipment.id"), nullable=False),
     sa.Column("plant_id", sa.BigInteger, sa.ForeignKey("cmms.plants.id"), nullable=False),
     sa.Column("point", sa.String(50)),
