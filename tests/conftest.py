@@ -5,6 +5,7 @@ The controlling process starts the server and stops it; workers of pytest-xdist 
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -45,6 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start the server in the controlling process; a server given by the environment is used as it is."""
     for name in [name for name in os.environ if name.startswith("CMMS_") and name not in KEPT_VARIABLES]:
         del os.environ[name]  # the tests say themselves what the environment is
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # so a shell starts what runs in its background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput") or SERVER_VARIABLE in os.environ:
         return
     home = Path(tempfile.mkdtemp(prefix="cmms-tests-", dir=_memory()))
