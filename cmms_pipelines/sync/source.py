@@ -1,6 +1,7 @@
 """The source of a sync, from the settings: a connected client, the plants it is asked for, the configured groups."""
 
 import csv
+import sqlite3
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from cmms_pipelines.clients.api import ConnectedApi
@@ -19,7 +21,7 @@ from cmms_pipelines.clients.transport import Timeouts
 from cmms_pipelines.domain.api_calls import ApiCall
 from cmms_pipelines.domain.classification import DEFAULT_RULES, GroupRule, read_rules
 from cmms_pipelines.domain.dialects import Dialect, dialect_of
-from cmms_pipelines.domain.errors import PermanentError
+from cmms_pipelines.domain.errors import PermanentError, TransientError
 from cmms_pipelines.log_context import carried
 from cmms_pipelines.settings import Settings
 
@@ -89,7 +91,12 @@ class Fetched:
 def fetch(
     ask: Callable[[Sequence[str]], Iterator[Sequence[dict[str, Any]]]], plant_codes: Sequence[str], settings: Settings
 ) -> Fetched:
-    """Ask for some plants in calls of `api_plants_per_call`, several in flight; whatever fails fails all of it."""
+    """Ask for some plants in calls of `api_plants_per_call`, several in flight; whatever fails fails all of it.
+
+    Raises:
+        TransientError: the source stays unreachable, or there is no room for temporary files.
+        PermanentError: asking again is useless.
+    """
     started = time.perf_counter()
     calls = list(batched(plant_codes, settings.api_plants_per_call))
     spools: list[list[RecordSpool]] = [[] for _ in calls]
@@ -100,9 +107,14 @@ def fetch(
     try:
         with ThreadPoolExecutor(max_workers=min(len(calls), settings.api_max_in_flight), thread_name_prefix="fetch") as pool:
             list(pool.map(carried(spool), calls, spools))
-    except BaseException:
+    except BaseException as error:
         for begun in chain.from_iterable(spools):
             begun.close()
+        if isinstance(error, OSError | sqlite3.Error):
+            raise TransientError(
+                f"What the source sent cannot be kept in {gettempdir()} ({error}): free space there, or set TMPDIR to a folder "
+                "that has more, and run the sync again."
+            ) from error
         raise
     return Fetched(list(chain.from_iterable(spools)), time.perf_counter() - started)
 

@@ -1,5 +1,7 @@
-"""How hard a sync asks its source is what the settings say, as the server itself counts it."""
+"""How hard a sync asks its source is what the settings say, as the server itself counts it; what it sends may find no room."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -45,3 +47,37 @@ def test_a_sync_keeps_the_configured_rate(ready: Source, tmp_path: Path, sync: S
     assert stats["requests"] == CALLS
     assert session.counts.stage_seconds["fetch"] >= (CALLS - 1) / rate * 0.99
     assert stats["peak_per_s"] <= rate * 1.5  # a start may arrive late
+
+
+FETCH = """
+import resource, sys
+from cmms_pipelines.clients.on_disk import DiskNumbers
+from cmms_pipelines.domain.errors import TransientError
+from cmms_pipelines.settings import Settings
+from cmms_pipelines.sync.source import fetch
+
+def records(codes):
+    for number in range(100):
+        yield [{"text": "x" * 50_000, "number": number}]
+
+def keys(codes):
+    with DiskNumbers() as numbers:
+        for page in range(100):
+            numbers.update({f"{page}-{number}" * 10: number for number in range(1000)})
+            yield []
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    fetch({"records": records, "keys": keys}[sys.argv[1]], ["B6JF", "DLLG"], Settings())
+except TransientError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("kept", ["records", "keys"])
+def test_where_temporary_files_have_no_room_one_is_told_where_and_what_to_do(tmp_path: Path, kept: str) -> None:
+    environment = {"TMPDIR": str(tmp_path), "SQLITE_TMPDIR": str(tmp_path)}
+    ended = subprocess.run([sys.executable, "-c", FETCH, kept], env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith(f"What the source sent cannot be kept in {tmp_path} (")
+    assert ended.stdout.endswith("set TMPDIR to a folder that has more, and run the sync again.\n")
+    assert list(tmp_path.iterdir()) == []
