@@ -29,6 +29,12 @@ _STORE = sa.text(f"""
             WHERE older.status = 'discarded' AND older.sync_type = :sync_type AND older.record_key = again.record_key
               AND older.rule = again.rule AND older.payload::text = again.payload::text)
         RETURNING kept.record_key
+    ), back_to_discarded AS (
+        UPDATE {sync_rejections.fullname} AS changed
+        SET status = 'replayed', resolved_at = now(), resolved_by = 'sync',
+            resolution_reason = 'the record came again as it was when it was discarded'
+        FROM discarded
+        WHERE changed.status = 'open' AND changed.sync_type = :sync_type AND changed.record_key = discarded.record_key
     )
     INSERT INTO {sync_rejections.fullname} AS kept
         (sync_type, record_key, rule, severity, column_name, value, message, other_failures, payload, plant_code,

@@ -140,6 +140,20 @@ def test_a_discarded_record_that_comes_again_as_it_was_stays_discarded_and_one_t
     assert [(row["status"], row["times_seen"]) for row in rows] == [("discarded", 2), ("open", 1)]
 
 
+def test_a_discarded_record_that_changed_and_is_again_as_it_was_waits_for_nobody(world: Database) -> None:
+    discard_it(world, RejectionFilter(ids=ids(world, "b")))
+    store(world, refusal("point_too_long", key="b", payload={**RAW, "RECDV": "86"}))
+    store(world, refusal("running_hours_exceed_day", key="b", payload=RAW))
+    rows = [row for row in kept(world) if row["record_key"] == "b"]
+    assert [(row["rule"], row["status"], row["times_seen"]) for row in rows] == [
+        ("running_hours_exceed_day", "discarded", 2),
+        ("point_too_long", "replayed", 1),
+    ]
+    assert rows[1]["resolution_reason"] == "the record came again as it was when it was discarded"
+    store(world, refusal("point_too_long", key="b", payload={**RAW, "RECDV": "86"}))
+    assert [row["status"] for row in kept(world) if row["record_key"] == "b"] == ["discarded", "replayed", "open"]
+
+
 def test_a_replay_that_refuses_a_record_again_is_no_further_time_that_it_came(database: Database) -> None:
     with database.engine.begin() as connection:
         nightly = insert_log(connection, "running_times", {}, "nightly", None)
